@@ -1,0 +1,122 @@
+#pragma once
+
+/*
+ * Everything two programs must agree on, once. The prose is docs/contracts/.
+ *
+ * Pure constants: no types of other rooms, no libc. The nginx module, the
+ * plugins and the supervisor include this file and nothing repeats a value.
+ */
+
+/* ---- limits (name, number, unit, why) ---- */
+
+#define GP_WORKSPACE_ID_MAX         51  /* bytes: "65535-debug-" + id fits one 63 byte label (RFC 1035 2.3.4) */
+#define GP_INSTANCE_ID_LEN          36  /* bytes: UUID text form */
+#define GP_USER_ID_LEN              36  /* bytes: UUID text form */
+#define GP_ROUTE_PORTS_MAX          16  /* explicit ports in one route record */
+#define GP_ROUTE_RECORD_MAX       2048  /* bytes of JSON of one route record */
+#define GP_HOST_MAX                253  /* bytes of a host name (RFC 1035) */
+#define GP_CREDENTIAL_MAX         4096  /* bytes of a cookie value or token we look at */
+#define GP_CONTEXT_URL_MAX        2048  /* bytes */
+#define GP_PATH_MAX               2048  /* bytes of a path kept in a hand-off code */
+#define GP_RPC_BODY_MAX        4194304  /* bytes: 4 MiB, as the originals */
+#define GP_RPC_DEPTH_MAX            32  /* nesting of a message, JSON or binary */
+#define GP_WORKSPACE_NAME_MAX      255  /* bytes */
+#define GP_UID_RANGE             65536  /* uids of one workspace */
+#define GP_WORKSPACES_MAX         2048  /* uid ranges of one instance, so workspaces kept on one machine */
+#define GP_OWNER_TOKEN_LEN          32  /* characters [0-9A-Za-z_.-] */
+
+/* ---- lifetimes ---- */
+
+#define GP_LOGIN_LINK_TTL_S       3600
+#define GP_SESSION_TTL_S        604800  /* 7 days; renewed when less than half is left */
+#define GP_HANDOFF_CODE_TTL_S       30
+#define GP_HANDOFF_NONCE_TTL_S     120
+#define GP_WORKSPACE_TOKEN_TTL_S 86400
+#define GP_IDLE_TIMEOUT_S         1800
+#define GP_HEARTBEAT_MS          30000
+
+/* ---- ports inside a workspace; never user ports ---- */
+
+#define GP_PORT_SUPERVISOR       22999
+#define GP_PORT_IDE              23000
+#define GP_PORT_SSH              23001
+
+/* ---- the workspace user and layout ---- */
+
+#define GP_WORKSPACE_UID         33333
+#define GP_DIR_WORKSPACE         "/workspace"     /* rw, nosuid, nodev, kept */
+#define GP_DIR_INSTANCE          "/.workspace"    /* ro, written by content and ws_manager */
+#define GP_FILE_READY            "/.workspace/ready.json" /* the go signal */
+#define GP_DIR_SUPERVISOR        "/.supervisor"   /* ro: supervisor, gp */
+#define GP_DIR_IDE               "/ide"           /* ro: the editor and its Node */
+
+/* ---- host names: [<port>-][debug-]<workspace id>.<W> ---- */
+
+#define GP_HOST_DEBUG_PREFIX     "debug-"
+
+/* ---- reserved paths ---- */
+
+#define GP_PATH_GITPOD           "/_gitpod/"      /* workspace hosts: the gateway's own */
+#define GP_PATH_HANDOFF          "/_gitpod/handoff"
+#define GP_PATH_SUPERVISOR       "/_supervisor/"  /* workspace hosts: the supervisor's */
+#define GP_PATH_API              "/api/"          /* D: log-in, log-out, hand-off */
+#define GP_PATH_PUBLIC_API       "/public-api/"   /* D: Connect */
+
+/* ---- cookies; on TLS each name gets the prefix __Host- ---- */
+
+#define GP_COOKIE_HOST_PREFIX    "__Host-"
+#define GP_COOKIE_SESSION        "gp_session"     /* D */
+#define GP_COOKIE_WORKSPACE      "gp_workspace"   /* workspace and port hosts */
+#define GP_COOKIE_NONCE          "gp_nonce"       /* workspace hosts, Path=/_gitpod */
+
+/* ---- request headers of clients ---- */
+
+#define GP_HEADER_OWNER_TOKEN    "x-gitpod-owner-token"
+
+/* ---- tokens (docs/contracts/tokens.md) ---- */
+
+#define GP_TOKEN_ALG             "ES256"
+#define GP_TOKEN_AUD_SESSION     "gitpod-session" /* a workspace token's aud is its host, lower case, no port */
+#define GP_PAT_PREFIX            "gitpod_pat_"
+#define GP_CLAIM_WORKSPACE       "ws"
+#define GP_CLAIM_SESSION         "sid"
+
+/* ---- FastCGI parameters the gateway sets (never HTTP_*, so no client can) ---- */
+
+#define GP_PARAM_USER            "GITPOD_USER"        /* user id, empty when anonymous */
+#define GP_PARAM_CREDENTIAL      "GITPOD_CREDENTIAL"  /* session | token | none */
+#define GP_PARAM_CREDENTIAL_ID   "GITPOD_CREDENTIAL_ID" /* session id or token id */
+#define GP_PARAM_SCOPES          "GITPOD_SCOPES"      /* space separated */
+#define GP_PARAM_CALLER          "GITPOD_CALLER"      /* internal listeners: the calling service */
+#define GP_PARAM_TRACEPARENT     "GITPOD_TRACEPARENT" /* W3C trace context */
+#define GP_PARAM_REQUEST_ID      "GITPOD_REQUEST_ID"
+#define GP_PARAM_SCHEME          "GITPOD_SCHEME"      /* http | https as the person sees it */
+
+/* ---- answers of the auth plugin that the gateway reads (response headers) ---- */
+
+#define GP_AUTH_HEADER_USER      "Gitpod-User"
+#define GP_AUTH_HEADER_TOKEN_ID  "Gitpod-Token-Id"
+#define GP_AUTH_HEADER_SCOPES    "Gitpod-Scopes"
+#define GP_AUTH_HEADER_WORKSPACE_TOKEN "Gitpod-Workspace-Token"
+#define GP_AUTH_HEADER_LOCATION  "Gitpod-Location"
+
+/* ---- Redis (docs/contracts/redis.md) ---- */
+
+#define GP_REDIS_ROUTES          "gitpod:routes"       /* hash: workspace id -> record */
+#define GP_REDIS_ROUTES_CHANNEL  "gitpod:routes:changes"
+#define GP_REDIS_REVOCATIONS     "gitpod:revocations"  /* hash: "<kind>:<id>" -> epoch seconds */
+#define GP_REDIS_REVOCATIONS_CHANNEL "gitpod:revocations:changes"
+#define GP_REDIS_KEY_SET         "gitpod:keys"         /* string: JWKS JSON */
+#define GP_REDIS_KEY_SET_CHANNEL "gitpod:keys:changes"
+
+/* ---- sockets below GITPOD_RUN ---- */
+
+#define GP_SOCKET_GATEWAY_FMT    "%s/gateway/%s/gateway.sock" /* run dir, caller */
+#define GP_SOCKET_SERVICE_FMT    "%s/%s/fcgi.sock"            /* run dir, service */
+#define GP_SOCKET_REDIS_FMT      "%s/redis/redis.sock"
+#define GP_SOCKET_ENGINE_FMT     "%s/engine/podman.sock"
+
+/* ---- plain paths every plugin answers on its own socket ---- */
+
+#define GP_PATH_HEALTH           "/health"   /* 200 {"status":"ok"} or 503 {"status":"...","checks":{...}} */
+#define GP_PATH_METRICS          "/metrics"  /* Prometheus text */
