@@ -1,0 +1,236 @@
+#!/bin/bash
+# The only entry point: fetches, builds, starts, stops, tests.
+set -euo pipefail
+
+TOP=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
+cd "$TOP"
+
+# shellcheck source=conf/setup/common.sh
+. "$TOP/conf/setup/common.sh"
+# shellcheck source=conf/setup/deps.sh
+. "$TOP/conf/setup/deps.sh"
+# shellcheck source=conf/setup/services.sh
+. "$TOP/conf/setup/services.sh"
+# shellcheck source=conf/setup/compile.sh
+. "$TOP/conf/setup/compile.sh"
+# shellcheck source=conf/setup/test.sh
+. "$TOP/conf/setup/test.sh"
+
+usage() {
+    cat << X
+Usage: ./build.sh COMMAND
+
+  up            install what is missing, build, start; ends with a log-in link
+  down          stop workspaces and services; the state stays
+  status        what runs, since when, with how much memory
+  login-link    a fresh one-time log-in link of the administrator (1 hour)
+  token [NAME]  a new personal access token of the administrator
+  deps          fetch: packages, Node, editor, workspace image
+  build         compile: nginx module, services, supervisor, dashboard
+  test [TIER]   everything; TIER quick: style, build, unit, nginx (under 5 min)
+  lint          style, layers, warnings, shellcheck, cppcheck, codespell
+  bench [NAME]  run one measurement, or list them
+  fuzz [SECONDS] run every fuzz target (default 60 s each)
+  install       copy to PREFIX (default /usr/local) with systemd units
+  clean         remove what build made (never the state)
+
+Environment (default):
+  GITPOD_STATE (/var/lib/gitpod)         everything it keeps
+  GITPOD_RUN (/run/gitpod)               sockets and run-time files
+  GITPOD_PORT (8080)                     where people come in
+  GITPOD_PROBE_ADDRESS (127.0.0.1), GITPOD_PROBE_PORT (9400)
+  GITPOD_DOMAIN (gitpod.localhost), GITPOD_WORKSPACE_DOMAIN (ws-\$GITPOD_DOMAIN)
+  GITPOD_IDLE_TIMEOUT (1800)             seconds until an unused workspace stops
+  GITPOD_ALLOW_FILE_URLS (off)           on: file:// repositories of this machine
+  GITPOD_CACHE (/var/cache/gitpod)       editor and images: can be made again
+X
+}
+
+cmd_up() {
+    local start
+    need_root up
+    start=$(now_ms)
+    cmd_deps
+    lock_build
+    compile_all
+    start_instance
+    printf '\nReady after %s s.\n\n  %s/\n\nSign in with this link (once, within an hour):\n\n  %s\n' \
+        "$(seconds_since "$start")" "$EXTERNAL_URL" "$(login_link)"
+}
+
+start_instance() {
+    ensure_users
+    ensure_dirs
+    ensure_network_names
+    if supervisor_pid > /dev/null; then
+        step 'configuration' configure_instance
+        step 'restart of what changed' restart_changed
+    else
+        check_ports
+        step 'configuration' configure_instance
+        remember_versions
+        start_supervisor
+    fi
+    step 'services ready' wait_ready
+}
+
+configure_instance() {
+    ensure_cgroups
+    ensure_secrets
+    write_configuration
+}
+
+# What a running service was started from; a changed binary or configuration
+# restarts that service and no other. Workspaces stay.
+service_version() {
+    case $1 in
+    nginx) cat "$BUILD/module/ngx_http_gitpod_module.so" "$BUILD/c/proto/callers.map" "$GITPOD_RUN"/conf/nginx*.conf "$GITPOD_RUN"/conf/*server*.conf "$SV/nginx/run" 2> /dev/null ;;
+    redis) cat "$GITPOD_RUN/conf/redis.conf" "$SV/redis/run" ;;
+    engine) cat "$GITPOD_RUN/conf/containers.conf" "$GITPOD_RUN/conf/storage.conf" "$SV/engine/run" ;;
+    *) cat "$BUILD/c/plugins/$1/$1" "$GITPOD_RUN/conf/$1.conf" "$SV/$1/run" ;;
+    esac | sha256sum
+}
+
+remember_versions() {
+    local s
+    for s in engine redis "${SERVICES[@]}" nginx; do
+        service_version "$s" > "$SV/$s/version"
+    done
+}
+
+restart_changed() {
+    local s
+    for s in engine redis "${SERVICES[@]}" nginx; do
+        if [ "$(service_version "$s")" != "$(cat "$SV/$s/version" 2> /dev/null)" ]; then
+            echo "restarting $s"
+            sv -w 40 restart "$SV/$s" || sv -w 10 force-restart "$SV/$s"
+        fi
+    done
+    remember_versions
+}
+
+login_link() {
+    admin AuthService CreateLoginLink '{}' | jq -r .url
+}
+
+cmd_token() {
+    need_root token
+    admin AuthService CreateToken "$(jq -cn --arg name "${1:-build.sh token}" '{name:$name,scopes:["function:*","resource:default"]}')" | jq -r .value
+}
+
+running_workspaces() {
+    admin WorkspaceManagerService ListWorkspaces '{"limit":2048}' |
+        jq -r '.workspaces[]? | select((.instance.phase // "PHASE_STOPPED") != "PHASE_STOPPED") | .id'
+}
+
+stop_workspaces() {
+    local id
+    for id in $(running_workspaces); do
+        echo "stopping $id"
+        admin WorkspaceManagerService StopWorkspace "{\"workspaceId\":\"$id\"}" > /dev/null
+    done
+    wait_until 90 no_running_workspaces
+}
+
+no_running_workspaces() {
+    [ -z "$(running_workspaces)" ]
+}
+
+stop_services() {
+    local pid s
+    pid=$(supervisor_pid) || return 0
+    # The door first, then what is behind it, the feed and the engine last.
+    for s in nginx "${SERVICES[@]}" redis engine; do
+        sv -w 35 force-stop "$SV/$s" || true
+    done
+    kill -HUP "$pid"
+    wait_until 10 gone "$pid" || kill -KILL "$pid"
+    rm -f "$GITPOD_RUN/runsvdir.pid"
+}
+
+gone() {
+    ! kill -0 "$1" 2> /dev/null
+}
+
+# What a killed supervisor left: containers of this instance, its rules, its bridge.
+stop_leftovers() {
+    export CONTAINERS_CONF=$GITPOD_RUN/conf/containers.conf CONTAINERS_STORAGE_CONF=$GITPOD_RUN/conf/storage.conf
+    if [ -f "$CONTAINERS_STORAGE_CONF" ]; then
+        podman ps -aq 2> /dev/null | xargs -r podman rm -f -t 5 > /dev/null || true
+    fi
+    nft delete table inet "gitpod_$INSTALLATION" 2> /dev/null || true
+    ip link delete "$BRIDGE" 2> /dev/null || true
+}
+
+cmd_down() {
+    need_root down
+    ensure_network_names
+    if supervisor_pid > /dev/null; then
+        if [ -S "$GITPOD_RUN/gateway/admin/gateway.sock" ] && probe live; then
+            step 'workspaces stopped' stop_workspaces
+        fi
+        step 'services stopped' stop_services
+    fi
+    step 'nothing left behind' stop_leftovers
+    rm -rf "$SV"
+}
+
+cmd_status() {
+    local s pid since pss p total=0
+    if ! supervisor_pid > /dev/null; then
+        echo "gitpod is not running (state: $GITPOD_STATE). Start it with ./build.sh up"
+        return 3
+    fi
+    printf '%-12s %-8s %8s %-20s %10s\n' SERVICE STATE PID SINCE 'MEMORY KB'
+    for s in nginx "${SERVICES[@]}" redis engine; do
+        pid=$(cat "$SV/$s/supervise/pid" 2> /dev/null || true)
+        if [ -z "$pid" ]; then
+            printf '%-12s %-8s\n' "$s" down
+            continue
+        fi
+        since=$(date -d "$(ps -o lstart= -p "$pid")" '+%Y-%m-%d %H:%M:%S')
+        pss=0
+        for p in $pid $(pgrep -P "$pid" || true); do
+            pss=$((pss + $(awk '/^Pss:/ {print $2}' "/proc/$p/smaps_rollup" 2> /dev/null || echo 0)))
+        done
+        total=$((total + pss))
+        printf '%-12s %-8s %8s %-20s %10s\n' "$s" run "$pid" "$since" "$pss"
+    done
+    printf '%-12s %-8s %8s %-20s %10s\n\n' total '' '' '(PSS)' "$total"
+    printf 'ready: %s   %s/   state: %s\n' "$(probe ready && echo yes || echo no)" "$EXTERNAL_URL" "$GITPOD_STATE"
+    admin WorkspaceManagerService ListWorkspaces '{"limit":2048}' |
+        jq -r '.workspaces[]? | [.id, ((.instance.phase // "PHASE_STOPPED") | ltrimstr("PHASE_") | ascii_downcase), (.contextUrl // "")] | @tsv' |
+        sed 's/^/workspace  /'
+}
+
+cmd_login_link() {
+    need_root login-link
+    login_link
+}
+
+main() {
+    local command=${1:-help}
+    [ $# = 0 ] || shift
+    case $command in
+    up) cmd_up ;;
+    down) cmd_down ;;
+    status) cmd_status ;;
+    deps) cmd_deps ;;
+    build) lock_build; compile_all ;;
+    test) cmd_test "$@" ;;
+    lint) cmd_lint ;;
+    bench) cmd_bench "$@" ;;
+    fuzz) cmd_fuzz "$@" ;;
+    login-link) cmd_login_link ;;
+    token) cmd_token "$@" ;;
+    install) cmd_install ;;
+    clean) rm -rf "$BUILD" ;;
+    help | -h | --help) usage ;;
+    *)
+        usage >&2
+        die "there is no command '$command'"
+        ;;
+    esac
+}
+
+main "$@"

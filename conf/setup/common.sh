@@ -1,0 +1,118 @@
+# shellcheck shell=bash
+# Settings, steps and small helpers of build.sh. Sourced, never run.
+
+GITPOD_STATE=${GITPOD_STATE:-/var/lib/gitpod}
+GITPOD_RUN=${GITPOD_RUN:-/run/gitpod}
+GITPOD_PORT=${GITPOD_PORT:-8080}
+GITPOD_PROBE_ADDRESS=${GITPOD_PROBE_ADDRESS:-127.0.0.1}
+GITPOD_PROBE_PORT=${GITPOD_PROBE_PORT:-9400}
+GITPOD_DOMAIN=${GITPOD_DOMAIN:-gitpod.localhost}
+GITPOD_WORKSPACE_DOMAIN=${GITPOD_WORKSPACE_DOMAIN:-ws-$GITPOD_DOMAIN}
+GITPOD_CACHE=${GITPOD_CACHE:-/var/cache/gitpod}   # what can be made again: editor, images
+GITPOD_IDLE_TIMEOUT=${GITPOD_IDLE_TIMEOUT:-1800}   # s
+GITPOD_ALLOW_FILE_URLS=${GITPOD_ALLOW_FILE_URLS:-off}
+BUILD=${GITPOD_BUILD:-$TOP/build}
+
+SERVICES=(auth content ide public_api ws_manager)
+CALLERS=("${SERVICES[@]}" admin)
+
+# Two instances with different states never share a name on the machine.
+INSTALLATION=$(printf '%s' "$GITPOD_STATE" | sha256sum | cut -c1-8)
+
+if [ "$GITPOD_PORT" = 80 ]; then
+    EXTERNAL_URL=http://$GITPOD_DOMAIN
+else
+    EXTERNAL_URL=http://$GITPOD_DOMAIN:$GITPOD_PORT
+fi
+
+die() {
+    printf 'build.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+need_root() {
+    [ "$(id -u)" = 0 ] || die "'$1' needs root: it starts containers and services under their own users. Run: sudo ./build.sh $1"
+}
+
+# Two runs of build.sh over one build directory take turns.
+lock_build() {
+    mkdir -p "$BUILD"
+    exec 9> "$BUILD/.lock"
+    flock -w 1800 9 || die "another build.sh has held $BUILD/.lock for 30 minutes; stop it and try again"
+}
+
+now_ms() {
+    local t=${EPOCHREALTIME/[.,]/}
+    printf '%s' "${t%???}"
+}
+
+seconds_since() {
+    local d=$(($(now_ms) - $1))
+    printf '%d.%d' $((d / 1000)) $((d % 1000 / 100))
+}
+
+# step TEXT COMMAND...: one line with the time it took; a line of progress at
+# least every 10 s; on failure the end of its output and where the rest is.
+step() {
+    local text=$1 log start pid rc=0 shown
+    shift
+    mkdir -p "$BUILD/log"
+    log=$BUILD/log/$(printf '%s' "$text" | tr -c 'a-z0-9\n' '-').log
+    start=$(now_ms)
+    shown=$start
+    ("$@") > "$log" 2>&1 9>&- &
+    pid=$!
+    while kill -0 "$pid" 2> /dev/null; do
+        if (($(now_ms) - shown >= 9000)); then
+            shown=$(now_ms)
+            printf '     %s, %s s: %s\n' "$text" "$(seconds_since "$start")" "$(tail -n 1 "$log" | tr -cd '[:print:]' | cut -c1-100)"
+        fi
+        read -r -t 0.05 _ <> <(:) || true
+    done
+    wait "$pid" || rc=$?
+    if [ "$rc" != 0 ]; then
+        printf '%-44s FAILED after %s s\n' "$text" "$(seconds_since "$start")"
+        tail -n 30 "$log" | sed 's/^/    /'
+        die "'$text' failed (exit $rc). The whole output: $log"
+    fi
+    printf '%-44s %6s s\n' "$text" "$(seconds_since "$start")"
+}
+
+# wait_until SECONDS COMMAND...: polls the condition; the deadline is a failure.
+wait_until() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" > /dev/null 2>&1; do
+        ((SECONDS < end)) || return 1
+        read -r -t 0.1 _ <> <(:) || true
+    done
+}
+
+# render FILE: the template on standard output; a name nobody set is an error.
+render() {
+    local out
+    out=$(sed \
+        -e "s|@TOP@|$TOP|g" -e "s|@BUILD@|$BUILD|g" -e "s|@RUN@|$GITPOD_RUN|g" -e "s|@STATE@|$GITPOD_STATE|g" \
+        -e "s|@LOG@|$GITPOD_STATE/log|g" -e "s|@CACHE@|$GITPOD_CACHE|g" -e "s|@PORT@|$GITPOD_PORT|g" \
+        -e "s|@PROBE_ADDRESS@|$GITPOD_PROBE_ADDRESS|g" -e "s|@PROBE_PORT@|$GITPOD_PROBE_PORT|g" \
+        -e "s|@DOMAIN@|$GITPOD_DOMAIN|g" -e "s|@WORKSPACE_DOMAIN@|$GITPOD_WORKSPACE_DOMAIN|g" \
+        -e "s|@EXTERNAL_URL@|$EXTERNAL_URL|g" -e "s|@EXTERNAL_SCHEME@|http|g" -e "s|@INSTALLATION@|$INSTALLATION|g" \
+        -e "s|@MODULE@|$BUILD/module/ngx_http_gitpod_module.so|g" -e "s|@DASHBOARD@|$BUILD/dashboard|g" \
+        -e "s|@CALLERS_MAP@|$BUILD/c/proto/callers.map|g" -e "s|@WORKERS@|$(nproc)|g" -e "s|@ZONE_SIZE@|64m|g" \
+        -e "s|@SUPERVISOR_DIR@|$BUILD/supervisor|g" -e "s|@IDE_DIR@|$(ide_dir)|g" \
+        -e "s|@BRIDGE@|${BRIDGE:-}|g" -e "s|@SUBNET@|${SUBNET:-}|g" -e "s|@CIDR@|${SUBNET:-}|g" -e "s|@NETWORK@|${NETWORK:-}|g" \
+        -e "s|@UID_BASE@|${UID_BASE:-}|g" -e "s|@IDLE_TIMEOUT@|$GITPOD_IDLE_TIMEOUT|g" -e "s|@ALLOW_FILE_URLS@|$GITPOD_ALLOW_FILE_URLS|g" \
+        "$1")
+    if printf '%s\n' "$out" | grep -v '^ *#' | grep -n '@[A-Z_]*@' >&2; then
+        die "$1 uses a name that build.sh does not set (above)"
+    fi
+    printf '%s\n' "$out"
+}
+
+# render_to FILE TARGET MODE OWNER
+render_to() {
+    render "$1" > "$2.new"
+    chmod "$3" "$2.new"
+    chown "$4" "$2.new"
+    mv -f "$2.new" "$2"
+}

@@ -1,0 +1,216 @@
+# shellcheck shell=bash
+# One instance: users, directories, secrets, network, run scripts, supervisor.
+
+SV=$GITPOD_RUN/sv
+
+ensure_user() {
+    getent passwd "$1" > /dev/null || useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$1"
+}
+
+ensure_users() {
+    local s
+    for s in gateway redis "${SERVICES[@]}"; do
+        ensure_user "gitpod-$s"
+    done
+    # Who may enter the directory of Redis' socket.
+    for s in gateway auth ws_manager; do
+        id -nG "gitpod-$s" | grep -qw gitpod-redis || usermod -aG gitpod-redis "gitpod-$s"
+    done
+    # Podman takes user namespaces from these ranges.
+    for s in /etc/subuid /etc/subgid; do
+        grep -qs '^containers:' "$s" || echo 'containers:100000000:4100000000' >> "$s"
+    done
+}
+
+ensure_dir() { # PATH MODE OWNER
+    [ -d "$1" ] || mkdir -p "$1"
+    chown "$3" "$1"
+    chmod "$2" "$1"
+}
+
+ensure_dirs() {
+    local s
+    ensure_dir "$GITPOD_STATE" 755 root:root
+    ensure_dir "$GITPOD_STATE/secrets" 711 root:root
+    ensure_dir "$GITPOD_STATE/engine" 711 root:root
+    ensure_dir "$GITPOD_STATE/log" 755 root:root
+    ensure_dir "$GITPOD_STATE/log/nginx" 755 root:root
+    ensure_dir "$GITPOD_STATE/keys" 755 gitpod-auth:gitpod-auth
+    ensure_dir "$GITPOD_STATE/auth" 700 gitpod-auth:gitpod-auth
+    ensure_dir "$GITPOD_STATE/ws_manager" 700 gitpod-ws_manager:gitpod-ws_manager
+    ensure_dir "$GITPOD_STATE/content" 711 gitpod-content:gitpod-content
+    ensure_dir "$GITPOD_STATE/redis" 700 gitpod-redis:gitpod-redis
+    ensure_dir "$GITPOD_RUN" 755 root:root
+    ensure_dir "$GITPOD_RUN/conf" 755 root:root
+    ensure_dir "$GITPOD_RUN/nginx" 755 root:root
+    ensure_dir "$GITPOD_RUN/gateway" 755 root:root
+    ensure_dir "$GITPOD_RUN/redis" 750 gitpod-redis:gitpod-redis
+    ensure_dir "$GITPOD_RUN/engine" 2750 root:gitpod-ws_manager
+    ensure_dir "$GITPOD_RUN/instances" 711 gitpod-ws_manager:gitpod-ws_manager
+    for s in "${SERVICES[@]}"; do
+        ensure_dir "$GITPOD_RUN/$s" 2750 "gitpod-$s:gitpod-gateway"
+        ensure_dir "$GITPOD_RUN/gateway/$s" 750 "root:gitpod-$s"
+    done
+    ensure_dir "$GITPOD_RUN/gateway/admin" 700 root:root
+}
+
+# Passwords of Redis' users: one file each, readable by its user only; Redis
+# gets their SHA-256.
+ensure_secrets() {
+    local user owner file acl=$GITPOD_STATE/redis/users.acl
+    for user in gateway auth ws_manager; do
+        file=$GITPOD_STATE/secrets/redis-$user
+        owner=root:gitpod-$user
+        if [ ! -s "$file" ]; then
+            (umask 077 && head -c 32 /dev/urandom | base64 -w 0 | tr -d '/+=' > "$file.new" && mv "$file.new" "$file")
+        fi
+        chown "$owner" "$file"
+        chmod 440 "$file"
+    done
+    {
+        printf 'user default off\n'
+        printf 'user gateway on #%s ~gitpod:* &gitpod:* -@all +@connection +@read +@pubsub +info -publish\n' "$(secret_sha256 gateway)"
+        printf 'user auth on #%s ~gitpod:revocations ~gitpod:keys &gitpod:* -@all +@connection +@read +@hash +@string +publish +@scripting +del\n' "$(secret_sha256 auth)"
+        printf 'user ws_manager on #%s ~gitpod:routes &gitpod:* -@all +@connection +@read +@hash +publish +@scripting +del\n' "$(secret_sha256 ws_manager)"
+    } > "$acl.new"
+    chown gitpod-redis:gitpod-redis "$acl.new"
+    chmod 400 "$acl.new"
+    mv "$acl.new" "$acl"
+}
+
+secret_sha256() {
+    tr -d '\n' < "$GITPOD_STATE/secrets/redis-$1" | sha256sum | cut -d' ' -f1
+}
+
+# A private range that nothing on this machine routes yet, kept for the life of
+# the state directory; names and uids of its own likewise.
+ensure_network_names() {
+    local file=$GITPOD_STATE/network.env seed try a b
+    BRIDGE=gp-$INSTALLATION
+    NETWORK=gitpod-$INSTALLATION
+    if [ -s "$file" ]; then
+        # shellcheck disable=SC1090
+        . "$file"
+        return
+    fi
+    [ -d "$GITPOD_STATE" ] || return 0
+    seed=$((16#$INSTALLATION))
+    UID_BASE=$((100000000 + seed % 30 * 134217728))
+    for try in {0..63}; do
+        a=$((64 + (seed + try) % 64))
+        b=$(((seed >> 8) % 16 * 16))
+        SUBNET=10.$a.$b.0/20
+        ip -4 route show to match "10.$a.$b.1" | grep -qv '^default' || break
+    done
+    printf 'SUBNET=%s\nUID_BASE=%s\n' "$SUBNET" "$UID_BASE" > "$file.new"
+    mv "$file.new" "$file"
+}
+
+# crun 1.8 refuses hybrid cgroups with a v2 controller it cannot manage: on
+# such machines hugetlb is mounted as v1. Pure v2 machines are left alone.
+ensure_cgroups() {
+    if [ "$(stat -fc %T /sys/fs/cgroup)" = tmpfs ] && ! mountpoint -q /sys/fs/cgroup/hugetlb &&
+        grep -q '^hugetlb' /proc/cgroups; then
+        mkdir -p /sys/fs/cgroup/hugetlb
+        mount -t cgroup -o hugetlb hugetlb /sys/fs/cgroup/hugetlb || rmdir /sys/fs/cgroup/hugetlb
+        echo "hybrid cgroups: mounted the hugetlb controller as v1, crun needs it"
+    fi
+    sysctl -q -w net.ipv4.ip_forward=1
+}
+
+write_configuration() {
+    local f s
+    for f in "$TOP"/conf/nginx/*.in; do
+        render_to "$f" "$GITPOD_RUN/conf/$(basename "$f" .in)" 644 root:root
+    done
+    for f in "$TOP"/conf/plugins/*.in "$TOP"/conf/redis/*.in "$TOP"/conf/engine/*.in "$TOP"/conf/ide/*.in; do
+        render_to "$f" "$GITPOD_RUN/conf/$(basename "$f" .in)" 644 root:root
+    done
+    for s in engine redis "${SERVICES[@]}" nginx; do
+        mkdir -p "$SV/$s/log" "$GITPOD_STATE/log/$s"
+        if [ -f "$TOP/conf/runit/$s.run.in" ]; then
+            render_to "$TOP/conf/runit/$s.run.in" "$SV/$s/run" 755 root:root
+        else
+            SERVICE=$s render_service "$s"
+        fi
+        printf '#!/bin/sh\nexec svlogd -tt "%s"\n' "$GITPOD_STATE/log/$s" > "$SV/$s/log/run"
+        printf 's1000000\nn5\n' > "$GITPOD_STATE/log/$s/config"
+        chmod 755 "$SV/$s/log/run"
+    done
+}
+
+# The run script of a plugin: its user, its capabilities, nothing else.
+render_service() {
+    local caps='' s=$1
+    case $s in
+    content) caps=+chown,+dac_override,+fowner,+setuid,+setgid,+kill ;;
+    ws_manager) caps=+net_admin ;;
+    esac
+    {
+        printf '#!/bin/sh\nexec 2>&1\numask 007\ncd /\n'
+        printf 'exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin %s setpriv --reuid gitpod-%s --regid gitpod-%s --init-groups' \
+            "$(proxy_variables)" "$s" "$s"
+        [ -z "$caps" ] || printf ' --inh-caps %s --ambient-caps %s' "-all,$caps" "-all,$caps"
+        printf ' "%s/c/plugins/%s/%s" --config "%s/conf/%s.conf"\n' "$BUILD" "$s" "$s" "$GITPOD_RUN" "$s"
+    } > "$SV/$s/run.new"
+    chmod 755 "$SV/$s/run.new"
+    mv -f "$SV/$s/run.new" "$SV/$s/run"
+}
+
+# git reaches the world the way the operator's shell does.
+proxy_variables() {
+    local v
+    for v in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+        [ -z "${!v:-}" ] || printf "%s='%s' " "$v" "${!v//\'/}"
+    done
+}
+
+supervisor_pid() {
+    local pid
+    pid=$(cat "$GITPOD_RUN/runsvdir.pid" 2> /dev/null) || return 1
+    [ -r "/proc/$pid/cmdline" ] && tr '\0' ' ' < "/proc/$pid/cmdline" | grep -qF "runsvdir -P $SV" || return 1
+    printf '%s' "$pid"
+}
+
+probe() {
+    curl -s -o /dev/null -m 2 -f "http://$GITPOD_PROBE_ADDRESS:$GITPOD_PROBE_PORT/$1"
+}
+
+check_ports() {
+    local p
+    for p in "$GITPOD_PORT" "$GITPOD_PROBE_PORT"; do
+        if ss -Hltn "sport = :$p" | grep -q .; then
+            die "port $p is in use by another program: stop it, or set GITPOD_PORT / GITPOD_PROBE_PORT to a free one"
+        fi
+    done
+}
+
+start_supervisor() {
+    local s
+    # Everything below the run directory is ours and made anew at each start.
+    for s in "$SV"/*; do
+        rm -f "$s/down"
+    done
+    setsid env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin runsvdir -P "$SV" > /dev/null 2>&1 < /dev/null 9>&- &
+    echo $! > "$GITPOD_RUN/runsvdir.pid"
+}
+
+wait_ready() {
+    wait_until 60 probe ready && return
+    echo "not ready after 60 s. The checks say:"
+    curl -s -m 5 "http://$GITPOD_PROBE_ADDRESS:$GITPOD_PROBE_PORT/ready?verbose" || echo "the gateway does not answer; see $GITPOD_STATE/log/nginx"
+    return 1
+}
+
+# admin SERVICE METHOD JSON: a call as the administrator, over the socket that
+# only root can reach.
+admin() {
+    local reply status
+    [ -S "$GITPOD_RUN/gateway/admin/gateway.sock" ] || die "gitpod is not running here (no $GITPOD_RUN/gateway/admin/gateway.sock): start it with ./build.sh up"
+    reply=$(curl -sS -m 30 --unix-socket "$GITPOD_RUN/gateway/admin/gateway.sock" -H 'Content-Type: application/json' \
+        -w '\n%{http_code}' --data "$3" "http://gateway/gitpod.internal.v1.$1/$2") || die "the gateway does not answer; ./build.sh status says what runs"
+    status=${reply##*$'\n'}
+    reply=${reply%$'\n'*}
+    [ "$status" = 200 ] || die "$2: $(printf '%s' "$reply" | jq -r '.message // .' 2> /dev/null || printf '%s' "$reply")"
+    printf '%s\n' "$reply"
+}
