@@ -20,7 +20,9 @@ typedef struct {
 /* Writes the error and returns -code, so that `return gp_err(err, GP_NOT_FOUND, "...", ...)` reads well. err may be NULL. */
 int gp_err(gp_err_t *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* As gp_err() with errno's text appended: "...: No space left on device". ENOSPC and EDQUOT become GP_RESOURCE_EXHAUSTED. */
+/* As gp_err() with errno's text appended: "...: No space left on device". ENOSPC, EDQUOT, ENOMEM, EMFILE and ENFILE become
+ * GP_RESOURCE_EXHAUSTED, ENOENT NOT_FOUND, EACCES and EPERM PERMISSION_DENIED, ETIMEDOUT DEADLINE_EXCEEDED, ECONNREFUSED, ECONNRESET
+ * and EPIPE UNAVAILABLE, all else INTERNAL. */
 int gp_err_errno(gp_err_t *err, int errnum, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Puts "prefix: " before the text; returns -err->code. */

@@ -30,3 +30,6 @@ typedef struct {
  * Errors: INVALID_ARGUMENT naming option, source line and bounds.
  */
 int gp_options_parse(const gp_option_t *table, size_t n, void *conf, const char *service, int argc, char **argv, gp_err_t *err);
+
+/* What --help prints after "<service> - <text>": one line per option with type, default, bounds and environment name. */
+void gp_options_help(const gp_option_t *table, size_t n, const char *service, const char *text);
