@@ -95,6 +95,7 @@ int gp_err_prefix(gp_err_t *err, const char *fmt, ...)
 {
     va_list ap;
     char text[GP_ERR_TEXT_MAX];
+    size_t have, room;
     int n;
 
     if (err == NULL) {
@@ -102,15 +103,18 @@ int gp_err_prefix(gp_err_t *err, const char *fmt, ...)
     }
 
     va_start(ap, fmt);
-    n = vsnprintf(text, sizeof(text), fmt, ap);
+    n = vsnprintf(text, sizeof(text) - 2, fmt, ap);
     va_end(ap);
 
-    if (n < 0) {
-        n = 0;
-    }
-    if ((size_t) n < sizeof(text)) {
-        (void) snprintf(text + n, sizeof(text) - (size_t) n, ": %s", err->text);
-    }
+    have = n < 0 ? 0 : strlen(text);
+    memcpy(text + have, ": ", 3);
+    have += 2;
+
+    /* what does not fit is cut at the end */
+    room = sizeof(text) - 1 - have;
+    n = (int) strnlen(err->text, room);
+    memcpy(text + have, err->text, (size_t) n);
+    text[have + (size_t) n] = '\0';
     memcpy(err->text, text, sizeof(text));
 
     return -gp_err_valid(err->code);
