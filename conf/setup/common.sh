@@ -13,9 +13,6 @@ GITPOD_IDLE_TIMEOUT=${GITPOD_IDLE_TIMEOUT:-1800}   # s
 GITPOD_ALLOW_FILE_URLS=${GITPOD_ALLOW_FILE_URLS:-off}
 BUILD=${GITPOD_BUILD:-$TOP/build}
 
-SERVICES=(auth content ide public_api ws_manager)
-CALLERS=("${SERVICES[@]}" admin)
-
 # Two instances with different states never share a name on the machine.
 INSTALLATION=$(printf '%s' "$GITPOD_STATE" | sha256sum | cut -c1-8)
 

@@ -79,7 +79,8 @@ build_editor() {
     find "$tmp/app" -depth \( -name obj.target -o -name .deps \) -exec rm -rf {} +
     rm -rf "$tmp"/app/node_modules/code-server/lib/vscode/node_modules/@vscode/windows-*
     cp "$GITPOD_CACHE/node/bin/node" "$tmp/node/bin/node"
-    "$tmp/node/bin/node" "$tmp/app/node_modules/code-server/out/node/entry.js" --version
+    HOME=$tmp "$tmp/node/bin/node" "$tmp/app/node_modules/code-server/out/node/entry.js" --version
+    rm -rf "$tmp/.config" "$tmp/.local"
     chmod -R go+rX "$tmp"
     rm -rf "$dir"
     mv "$tmp" "$dir"

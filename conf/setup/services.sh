@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # One instance: users, directories, secrets, network, run scripts, supervisor.
 
+SERVICES=(auth content ide public_api ws_manager)
 SV=$GITPOD_RUN/sv
 
 ensure_user() {
@@ -84,6 +85,7 @@ secret_sha256() {
 
 # A private range that nothing on this machine routes yet, kept for the life of
 # the state directory; names and uids of its own likewise.
+# shellcheck disable=SC2034 # used by render() and build.sh
 ensure_network_names() {
     local file=$GITPOD_STATE/network.env seed try a b
     BRIDGE=gp-$INSTALLATION

@@ -49,13 +49,17 @@ cmd_lint() {
     step 'lint: cppcheck' lint_c
 }
 
+bench_names() {
+    find bench -maxdepth 1 -name '*.sh' -printf '%f\n' | sed 's/\.sh$//' | sort | tr '\n' ' '
+}
+
 cmd_bench() {
     local name=${1:-}
     if [ -z "$name" ]; then
-        echo "benches: $(cd bench && ls -- *.sh | sed 's/\.sh$//' | tr '\n' ' ')"
+        echo "benches: $(bench_names)"
         return
     fi
-    [ -f "bench/$name.sh" ] || die "there is no bench '$name'; there are: $(cd bench && ls -- *.sh | sed 's/\.sh$//' | tr '\n' ' ')"
+    [ -f "bench/$name.sh" ] || die "there is no bench '$name'; there are: $(bench_names)"
     shift
     export BUILD TOP GITPOD_CACHE
     bash "bench/$name.sh" "$@"
@@ -66,7 +70,9 @@ cmd_fuzz() {
     [ -f "$BUILD/fuzz/build.ninja" ] || CC=clang meson setup "$BUILD/fuzz" "$TOP" -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
     ninja -C "$BUILD/fuzz"
     for t in "$BUILD"/fuzz/t/fuzz/fuzz_*; do
-        [ -x "$t" ] && [ -f "$t" ] || continue
+        if [ ! -x "$t" ] || [ ! -f "$t" ]; then
+            continue
+        fi
         mkdir -p "$BUILD/corpus/$(basename "$t")"
         step "fuzz $(basename "$t")" "$t" -max_total_time="$seconds" -rss_limit_mb=1024 "$BUILD/corpus/$(basename "$t")"
     done

@@ -1,0 +1,137 @@
+// Drives headless Chromium for first_light.t; prints "ok - text" lines.
+import { createRequire } from 'node:module';
+import path from 'node:path';
+
+const require = createRequire(path.join(path.dirname(new URL(import.meta.url).pathname), '../../dashboard/package.json'));
+const { chromium } = require('playwright-core');
+
+const { GP_LINK, GP_URL, GP_REPOSITORY, GP_SCREENSHOTS, GP_PROFILE } = process.env;
+let failed = 0;
+function ok(cond, text) {
+    console.log(`${cond ? 'ok' : 'not ok'} - ${text}`);
+    if (!cond) failed++;
+    return cond;
+}
+
+const context = await chromium.launchPersistentContext(GP_PROFILE, {
+    executablePath: '/usr/bin/chromium',
+    headless: true,
+    viewport: { width: 1280, height: 800 },
+    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+        '--disable-component-update', '--disable-sync'],
+});
+context.setDefaultTimeout(60000);
+const page = context.pages()[0] ?? (await context.newPage());
+const problems = [];
+page.on('console', (m) => {
+    if (m.type() === 'error' && page.url().startsWith(GP_URL)) problems.push(`${page.url()}: ${m.text()}`);
+});
+page.on('pageerror', (e) => { if (page.url().startsWith(GP_URL)) problems.push(String(e)); });
+const shot = (name) => page.screenshot({ path: `${GP_SCREENSHOTS}/${name}.png` });
+
+// Types a command into the editor's terminal and waits until its mark shows up on disk, by the terminal itself.
+async function terminal(command) {
+    await page.keyboard.press('Control+Shift+Backquote');
+    await page.waitForSelector('.terminal .xterm-helper-textarea', { state: 'attached' });
+    await page.waitForSelector('.terminal .xterm-screen');
+    await page.locator('.terminal.active .xterm-helper-textarea, .terminal .xterm-helper-textarea').last().focus();
+    await page.keyboard.type(command + '\n', { delay: 5 });
+}
+
+async function inEditor() {
+    await page.waitForSelector('.monaco-workbench', { timeout: 90000 });
+    await page.waitForFunction(() => document.title.includes('hello'), null, { timeout: 60000 });
+    await page.locator('.explorer-folders-view').getByText('README.md').waitFor({ timeout: 60000 });
+}
+
+async function fetchFile(url) {
+    return page.evaluate(async (u) => { const r = await fetch(u); return r.ok ? r.text() : `status ${r.status}`; }, url);
+}
+
+async function waitText(get, want, ms) {
+    const end = Date.now() + ms;
+    let text = '';
+    while (Date.now() < end) {
+        text = await get();
+        if (text.includes(want)) return text;
+        await new Promise((r) => setTimeout(r, 200));
+    }
+    return text;
+}
+
+try {
+    await page.goto(GP_LINK);
+    await page.waitForURL('**/workspaces');
+    ok(true, 'the one-time link signs in and shows the workspaces page');
+    await page.getByRole('heading', { level: 1 }).first().waitFor();
+    await shot('01-workspaces-empty');
+
+    const second = await context.request.get(GP_LINK, { maxRedirects: 0 });
+    ok(second.status() === 303 && second.headers().location.includes('error=link'), 'the link works once');
+
+    await page.goto(`${GP_URL}/#${GP_REPOSITORY}`);
+    await page.waitForURL(/\/start\/?#/);
+    ok(true, 'a Git URL behind # opens the start page');
+    await shot('02-start-page');
+    const id = new URL(page.url()).hash.slice(1);
+    await page.waitForURL(new RegExp(`^http://${id}\\.`), { timeout: 90000 });
+    ok(true, 'the start page goes to the workspace by itself');
+    await inEditor();
+    ok(true, 'VS Code shows the cloned repository');
+    ok(!page.url().includes('code='), 'no hand-off code stays in the address');
+    const origin = new URL(page.url()).origin;
+    const file = (name) => `${origin}${resource}?path=${encodeURIComponent('/workspace/hello/' + name)}`;
+    const resource = await page.evaluate(() => {
+        const s = performance.getEntriesByType('resource').map((e) => e.name).find((n) => /\/stable-[0-9a-f]+\//.test(n));
+        return new URL(s).pathname.replace(/(\/stable-[0-9a-f]+)\/.*/, '$1/vscode-remote-resource');
+    });
+
+    await terminal('whoami > who.txt; echo proof-$((40+2)) > note.txt');
+    const note = await waitText(() => fetchFile(file('note.txt')), 'proof-42', 30000);
+    ok(note.includes('proof-42'), 'a command typed into the terminal runs in the workspace');
+    ok((await fetchFile(file('who.txt'))).trim() === 'gitpod', 'the terminal is the user gitpod');
+    await page.keyboard.type('sudo id -u > sudo.txt\n', { delay: 5 });
+    ok((await waitText(() => fetchFile(file('sudo.txt')), '0', 15000)).trim() === '0', 'sudo works in the terminal');
+    await shot('03-editor-terminal');
+    const tasks = await waitText(() => fetchFile(file('tasks.txt')), 'command', 15000);
+    ok(tasks === 'init\ncommand\n', 'tasks of .gitpod.yml ran: init, then command');
+
+    await page.goto(`${GP_URL}/workspaces`);
+    const row = page.locator('[data-workspace-id]', { hasText: 'hello' }).first();
+    await row.waitFor();
+    ok((await row.textContent()).match(/running/i), 'the list says that it runs');
+    await shot('04-workspaces-list');
+    await row.getByRole('button', { name: /stop/i }).click();
+    await page.waitForFunction((i) => /stopped/i.test(document.querySelector(`[data-workspace-id="${i}"]`)?.textContent ?? ''), id);
+    ok(true, 'Stop on the page stops it, and the page says so without a reload');
+    await shot('05-stopped');
+
+    await page.goto(`${GP_URL}/start/#${id}`);
+    await page.getByRole('button', { name: /start|open/i }).first().click();
+    await page.waitForURL(new RegExp(`^http://${id}\\.`), { timeout: 90000 });
+    await inEditor();
+    ok((await waitText(() => fetchFile(file('note.txt')), 'proof-42', 30000)).includes('proof-42'), 'after stop and start the uncommitted file is there');
+    ok((await waitText(() => fetchFile(file('tasks.txt')), 'command\ncommand', 15000)) === 'init\ncommand\ncommand\n', 'init ran once, command at each start');
+    await shot('06-editor-again');
+
+    await page.goto(`${GP_URL}/workspaces`);
+    await page.locator(`[data-workspace-id="${id}"]`).waitFor();
+    await page.locator(`[data-workspace-id="${id}"]`).getByRole('button', { name: /rename/i }).click();
+    await page.getByRole('dialog').getByRole('textbox').fill('my hello');
+    await page.keyboard.press('Enter');
+    await page.locator(`[data-workspace-id="${id}"]`, { hasText: 'my hello' }).waitFor();
+    ok(true, 'Rename works from the page');
+    await page.locator(`[data-workspace-id="${id}"]`).getByRole('button', { name: /delete/i }).click();
+    await page.getByRole('dialog').getByRole('button', { name: /delete/i }).click();
+    await page.locator(`[data-workspace-id="${id}"]`).waitFor({ state: 'detached' });
+    ok(true, 'Delete asks and then removes it from the page');
+    await shot('07-deleted');
+
+    ok(problems.length === 0, `no console errors on our pages ${problems.slice(0, 5).join(' | ')}`);
+} catch (e) {
+    ok(false, `the script got stuck: ${String(e).split('\n').slice(0, 4).join(' ')} at ${page.url().replace(/token=.*/, '')}`);
+    await shot('99-stuck').catch(() => {});
+} finally {
+    await context.close();
+}
+process.exit(failed ? 1 : 0);
