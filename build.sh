@@ -42,6 +42,7 @@ Environment (default):
   GITPOD_DOMAIN (gitpod.localhost), GITPOD_WORKSPACE_DOMAIN (ws-\$GITPOD_DOMAIN)
   GITPOD_IDLE_TIMEOUT (1800)             seconds until an unused workspace stops
   GITPOD_ALLOW_FILE_URLS (off)           on: file:// repositories of this machine
+  GITPOD_IMAGE (localhost/gitpod-workspace:latest)  what workspaces run
   GITPOD_CACHE (/var/cache/gitpod)       editor and images: can be made again
 X
 }

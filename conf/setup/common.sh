@@ -11,6 +11,7 @@ GITPOD_WORKSPACE_DOMAIN=${GITPOD_WORKSPACE_DOMAIN:-ws-$GITPOD_DOMAIN}
 GITPOD_CACHE=${GITPOD_CACHE:-/var/cache/gitpod}   # what can be made again: editor, images
 GITPOD_IDLE_TIMEOUT=${GITPOD_IDLE_TIMEOUT:-1800}   # s
 GITPOD_ALLOW_FILE_URLS=${GITPOD_ALLOW_FILE_URLS:-off}
+GITPOD_IMAGE=${GITPOD_IMAGE:-localhost/gitpod-workspace:latest}
 BUILD=${GITPOD_BUILD:-$TOP/build}
 
 # Two instances with different states never share a name on the machine.
@@ -98,7 +99,7 @@ render() {
         -e "s|@CALLERS_MAP@|$BUILD/c/proto/callers.map|g" -e "s|@WORKERS@|$(nproc)|g" -e "s|@ZONE_SIZE@|64m|g" \
         -e "s|@SUPERVISOR_DIR@|$BUILD/supervisor|g" -e "s|@IDE_DIR@|$(ide_dir)|g" \
         -e "s|@BRIDGE@|${BRIDGE:-}|g" -e "s|@SUBNET@|${SUBNET:-}|g" -e "s|@CIDR@|${SUBNET:-}|g" -e "s|@NETWORK@|${NETWORK:-}|g" \
-        -e "s|@UID_BASE@|${UID_BASE:-}|g" -e "s|@IDLE_TIMEOUT@|$GITPOD_IDLE_TIMEOUT|g" -e "s|@ALLOW_FILE_URLS@|$GITPOD_ALLOW_FILE_URLS|g" \
+        -e "s|@IMAGE@|$GITPOD_IMAGE|g" -e "s|@UID_BASE@|${UID_BASE:-}|g" -e "s|@IDLE_TIMEOUT@|$GITPOD_IDLE_TIMEOUT|g" -e "s|@ALLOW_FILE_URLS@|$GITPOD_ALLOW_FILE_URLS|g" \
         "$1")
     if printf '%s\n' "$out" | grep -v '^ *#' | grep -n '@[A-Z_]*@' >&2; then
         die "$1 uses a name that build.sh does not set (above)"
