@@ -13,6 +13,8 @@ cd "$TOP"
 . "$TOP/conf/setup/services.sh"
 # shellcheck source=conf/setup/compile.sh
 . "$TOP/conf/setup/compile.sh"
+# shellcheck source=conf/setup/install.sh
+. "$TOP/conf/setup/install.sh"
 # shellcheck source=conf/setup/test.sh
 . "$TOP/conf/setup/test.sh"
 
@@ -225,6 +227,7 @@ main() {
     login-link) cmd_login_link ;;
     token) cmd_token "$@" ;;
     install) cmd_install ;;
+    configure) cmd_configure ;;
     clean) rm -rf "$BUILD" ;;
     help | -h | --help) usage ;;
     *)

@@ -42,6 +42,8 @@ compile_dashboard() {
 }
 
 compile_all() {
+    # An installed tree has no sources.
+    [ ! -e "$TOP/.installed" ] || return 0
     step 'nginx module' compile_module
     step 'services and supervisor' compile_c
     step 'dashboard' compile_dashboard
