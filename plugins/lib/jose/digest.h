@@ -23,7 +23,7 @@ bool gp_equal_constant_time(const void *a, const void *b, size_t len);
 bool gp_equal_secret(const void *a, size_t a_len, const void *b, size_t b_len);
 
 /* len bytes of OpenSSL's generator. 0, or -GP_INTERNAL. */
-int gp_random_bytes(void *buf, size_t len) __attribute__((warn_unused_result));
+int gp_jose_random_bytes(void *buf, size_t len) __attribute__((warn_unused_result));
 
 /* n characters of [0-9A-Za-z], evenly distributed, NUL-terminated: buf has n + 1 bytes. */
-int gp_random_alnum(char *buf, size_t n) __attribute__((warn_unused_result));
+int gp_jose_random_alnum(char *buf, size_t n) __attribute__((warn_unused_result));
