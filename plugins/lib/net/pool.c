@@ -1,0 +1,162 @@
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/die.h"
+#include "core/code.h"
+#include "net/pool.h"
+
+#define GP_POOL_STACK 1048576 /* bytes; only touched pages count */
+
+struct gp_pool {
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    pthread_cond_t idle;
+    void (*fn)(void *job);
+    void *queue[GP_POOL_QUEUE_MAX];
+    unsigned first, waiting, running;
+    unsigned sleeping;
+    bool stop;
+    unsigned threads_n;
+    pthread_t threads[];
+};
+
+
+static void *gp_pool_thread(void *data)
+{
+    gp_pool_t *pool = data;
+    void *job;
+
+    pthread_mutex_lock(&pool->lock);
+    for (;;) {
+        while (pool->waiting == 0 && !pool->stop) {
+            pool->sleeping++;
+            pthread_cond_wait(&pool->work, &pool->lock);
+            pool->sleeping--;
+        }
+        if (pool->waiting == 0) {
+            break;
+        }
+
+        job = pool->queue[pool->first];
+        pool->first = (pool->first + 1) % GP_POOL_QUEUE_MAX;
+        pool->waiting--;
+        pool->running++;
+        pthread_mutex_unlock(&pool->lock);
+
+        pool->fn(job);
+
+        pthread_mutex_lock(&pool->lock);
+        pool->running--;
+        if (pool->stop && pool->running == 0 && pool->waiting == 0) {
+            pthread_cond_signal(&pool->idle);
+        }
+    }
+    pthread_mutex_unlock(&pool->lock);
+
+    return NULL;
+}
+
+
+gp_pool_t *gp_pool_new(unsigned threads, void (*fn)(void *job))
+{
+    pthread_condattr_t clock;
+    pthread_attr_t attr;
+    gp_pool_t *pool;
+    unsigned i;
+
+    gp_assert(threads > 0 && threads <= GP_POOL_THREADS_MAX);
+
+    pool = calloc(1, sizeof(gp_pool_t) + threads * sizeof(pthread_t));
+    if (pool == NULL) {
+        gp_die("out of memory: handler pool");
+    }
+
+    pool->fn = fn;
+    pool->threads_n = threads;
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&pool->work, NULL);
+    pthread_cond_init(&pool->idle, &clock);
+    pthread_condattr_destroy(&clock);
+
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, GP_POOL_STACK);
+    for (i = 0; i < threads; i++) {
+        if (pthread_create(&pool->threads[i], &attr, gp_pool_thread, pool) != 0) {
+            gp_die("cannot start thread %u of the handler pool: raise the limit of processes", i);
+        }
+    }
+    pthread_attr_destroy(&attr);
+
+    return pool;
+}
+
+
+int gp_pool_submit(gp_pool_t *pool, void *job)
+{
+    int rc;
+
+    rc = -GP_RESOURCE_EXHAUSTED;
+    pthread_mutex_lock(&pool->lock);
+    if (pool->waiting < GP_POOL_QUEUE_MAX && !pool->stop) {
+        pool->queue[(pool->first + pool->waiting) % GP_POOL_QUEUE_MAX] = job;
+        pool->waiting++;
+        if (pool->sleeping > 0) {
+            pthread_cond_signal(&pool->work);
+        }
+        rc = 0;
+    }
+    pthread_mutex_unlock(&pool->lock);
+
+    return rc;
+}
+
+
+unsigned gp_pool_busy(gp_pool_t *pool)
+{
+    unsigned n;
+
+    pthread_mutex_lock(&pool->lock);
+    n = pool->waiting + pool->running;
+    pthread_mutex_unlock(&pool->lock);
+
+    return n;
+}
+
+
+bool gp_pool_drain(gp_pool_t *pool, uint64_t deadline_ms)
+{
+    struct timespec until;
+    unsigned i;
+    int rc;
+
+    until.tv_sec = (time_t) (deadline_ms / 1000);
+    until.tv_nsec = (long) (deadline_ms % 1000) * 1000000;
+
+    rc = 0;
+    pthread_mutex_lock(&pool->lock);
+    pool->stop = true;
+    pthread_cond_broadcast(&pool->work);
+    while (pool->waiting + pool->running > 0 && rc == 0) {
+        rc = pthread_cond_timedwait(&pool->idle, &pool->lock, &until);
+    }
+    rc = pool->waiting + pool->running > 0;
+    pthread_mutex_unlock(&pool->lock);
+
+    if (rc != 0) {
+        return false;
+    }
+
+    for (i = 0; i < pool->threads_n; i++) {
+        (void) pthread_join(pool->threads[i], NULL);
+    }
+    pthread_mutex_destroy(&pool->lock);
+    pthread_cond_destroy(&pool->work);
+    pthread_cond_destroy(&pool->idle);
+    free(pool);
+
+    return true;
+}
