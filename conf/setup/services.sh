@@ -53,6 +53,18 @@ ensure_dirs() {
         ensure_dir "$GITPOD_RUN/gateway/$s" 750 "root:gitpod-$s"
     done
     ensure_dir "$GITPOD_RUN/gateway/admin" 700 root:root
+    ensure_mounts
+}
+
+# crun 1.8 forgets nosuid and nodev of a bind mount in a user namespace; a mount
+# that has them hands them on. Podman 4.3 leaves the network of such containers
+# behind unless /run/netns is a shared mount (on systemd machines it is).
+ensure_mounts() {
+    mountpoint -q "$GITPOD_STATE/content" || mount --bind "$GITPOD_STATE/content" "$GITPOD_STATE/content"
+    mount -o remount,bind,nosuid,nodev "$GITPOD_STATE/content"
+    mkdir -p /run/netns
+    mountpoint -q /run/netns || mount --bind /run/netns /run/netns
+    mount --make-shared /run/netns
 }
 
 # Passwords of Redis' users: one file each, readable by its user only; Redis
