@@ -163,6 +163,9 @@ stop_leftovers() {
     fi
     nft delete table inet "gitpod_$INSTALLATION" 2> /dev/null || true
     ip link delete "$BRIDGE" 2> /dev/null || true
+    if mountpoint -q "$GITPOD_STATE/content"; then
+        umount -l "$GITPOD_STATE/content"
+    fi
 }
 
 cmd_down() {
