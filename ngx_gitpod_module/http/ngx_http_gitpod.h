@@ -1,0 +1,44 @@
+
+/*
+ * The main module: the zone, Redis, the key set, probes and metrics.  Other
+ * modules of this folder ask for the zone and use shared/ngx_gitpod.h.
+ */
+
+
+#ifndef _NGX_HTTP_GITPOD_H_INCLUDED_
+#define _NGX_HTTP_GITPOD_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_gitpod.h"
+
+
+typedef struct {
+    ngx_shm_zone_t      *shm_zone;
+    ngx_gitpod_zone_t   *zone;          /* NULL without gitpod_zone */
+    ngx_array_t         *cidrs;         /* of ngx_cidr_t, for addresses */
+    ngx_str_t            key_set;       /* text of gitpod_key_set_file */
+    ngx_str_t            key_set_file;
+
+    /* gitpod_redis */
+    ngx_addr_t           redis;
+    ngx_str_t            redis_user;
+    ngx_str_t            redis_password;
+
+    ngx_array_t          checks;        /* of ngx_http_gitpod_check_t */
+} ngx_http_gitpod_main_conf_t;
+
+
+/* The zone of this request, or NULL when the configuration has none. */
+#define ngx_http_gitpod_zone(r)                                               \
+    (((ngx_http_gitpod_main_conf_t *)                                         \
+      ngx_http_get_module_main_conf(r, ngx_http_gitpod_module))->zone)
+
+
+extern ngx_module_t  ngx_http_gitpod_module;
+
+
+#endif /* _NGX_HTTP_GITPOD_H_INCLUDED_ */

@@ -1,0 +1,235 @@
+
+/*
+ * What every worker knows without asking anybody: one zone of shared memory
+ * with the routes, the revocations, the credentials that were resolved, the
+ * key set, counters and the state of checks.  A request only reads it; one
+ * worker (the holder of the lease) feeds it from Redis.
+ *
+ * Records have two slots and a sequence that is raised only when the idle
+ * slot is complete.  Readers take no lock: they copy the current slot and try
+ * again if the sequence moved.  A writer that is killed half way leaves the
+ * old value.  Writers hold the mutex of the zone's slab pool, which the
+ * master unlocks when a worker dies.
+ */
+
+
+#ifndef _NGX_GITPOD_H_INCLUDED_
+#define _NGX_GITPOD_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "core/contract.h"
+#include "jose/jws.h"
+
+
+#define NGX_GITPOD_ID_MAX       64      /* bytes of any id but a workspace's */
+#define NGX_GITPOD_SCOPES_MAX   256     /* bytes of scopes, space separated */
+#define NGX_GITPOD_DIGEST_LEN   32      /* bytes: SHA-256 */
+
+
+typedef struct ngx_gitpod_zone_s  ngx_gitpod_zone_t;
+
+
+/* routes */
+
+typedef enum {
+    NGX_GITPOD_PHASE_UNKNOWN = 0,
+    NGX_GITPOD_PHASE_PREPARING,
+    NGX_GITPOD_PHASE_BUILDING,
+    NGX_GITPOD_PHASE_PENDING,
+    NGX_GITPOD_PHASE_CREATING,
+    NGX_GITPOD_PHASE_INITIALIZING,
+    NGX_GITPOD_PHASE_RUNNING,
+    NGX_GITPOD_PHASE_STOPPING,
+    NGX_GITPOD_PHASE_STOPPED
+} ngx_gitpod_phase_e;
+
+
+typedef enum {
+    NGX_GITPOD_ADMIT_OWNER = 0,
+    NGX_GITPOD_ADMIT_EVERYONE
+} ngx_gitpod_admission_e;
+
+
+typedef struct {
+    uint16_t             port;
+    unsigned             visible:1;         /* "public" */
+    unsigned             https:1;           /* what listens there speaks TLS */
+} ngx_gitpod_route_port_t;
+
+
+/*
+ * A copy of one record, the reader's own.  Texts are not terminated.  socklen
+ * is 0 when the workspace has no address, that is, when it does not run; the
+ * port of the address is 0 for the reader to set.
+ */
+
+typedef struct {
+    uint64_t                 version;
+
+    union {
+        struct sockaddr      sockaddr;
+        struct sockaddr_in   sin;
+        struct sockaddr_in6  sin6;
+    } u;
+    socklen_t                socklen;
+
+    u_char                   phase;         /* ngx_gitpod_phase_e */
+    u_char                   admission;     /* ngx_gitpod_admission_e */
+    u_char                   ports_n;
+    u_char                   instance_len;
+    u_char                   owner_len;
+    u_char                   id_len;
+
+    unsigned                 deleted:1;     /* never seen by readers */
+    unsigned                 refused:1;     /* never seen by readers */
+    unsigned                 owner_token:1; /* digest is set */
+
+    u_char                   digest[NGX_GITPOD_DIGEST_LEN];
+    u_char                   id[GP_WORKSPACE_ID_MAX];
+    u_char                   instance[GP_INSTANCE_ID_LEN];
+    u_char                   owner[GP_USER_ID_LEN];
+    ngx_gitpod_route_port_t  ports[GP_ROUTE_PORTS_MAX];
+} ngx_gitpod_route_t;
+
+
+/* NGX_OK and the copy, or NGX_DECLINED: there is no such workspace. */
+ngx_int_t ngx_gitpod_route_get(ngx_gitpod_zone_t *zone, ngx_str_t *id,
+    ngx_gitpod_route_t *copy);
+
+/* The explicit entry of a port, or NULL: private, http. */
+ngx_gitpod_route_port_t *ngx_gitpod_route_port(ngx_gitpod_route_t *route,
+    ngx_uint_t port);
+
+/* Moves with every change of any route: who waits for one polls this. */
+uint64_t ngx_gitpod_route_sequence(ngx_gitpod_zone_t *zone);
+
+/* All routes were read from Redis at least once since the cold start. */
+ngx_uint_t ngx_gitpod_routes_synced(ngx_gitpod_zone_t *zone);
+
+
+/* revocations */
+
+typedef enum {
+    NGX_GITPOD_REVOKED_USER = 0,
+    NGX_GITPOD_REVOKED_SESSION,
+    NGX_GITPOD_REVOKED_TOKEN,
+    NGX_GITPOD_REVOKED_WORKSPACE
+} ngx_gitpod_revoked_e;
+
+
+/*
+ * 1 when credentials of that user, session, token or workspace issued at iat
+ * are refused.  For sessions and tokens any iat is.
+ */
+ngx_uint_t ngx_gitpod_revoked(ngx_gitpod_zone_t *zone,
+    ngx_gitpod_revoked_e kind, ngx_str_t *id, time_t iat);
+
+/* Before this no session is accepted: a revocation could be missing. */
+ngx_uint_t ngx_gitpod_revocations_synced(ngx_gitpod_zone_t *zone);
+
+/* Moves with every revocation: live connections look again. */
+uint64_t ngx_gitpod_revocation_sequence(ngx_gitpod_zone_t *zone);
+
+
+/* credentials that the auth plugin resolved, by SHA-256 of their text */
+
+typedef struct {
+    time_t                   fetched;       /* when auth was asked */
+    time_t                   expires;       /* 0: it did not say */
+    u_char                   kind;          /* the caller's own enumeration */
+    u_char                   user_len;
+    u_char                   credential_len;
+    uint16_t                 scopes_len;
+    u_char                   user[NGX_GITPOD_ID_MAX];
+    u_char                   credential[NGX_GITPOD_ID_MAX];
+    u_char                   scopes[NGX_GITPOD_SCOPES_MAX];
+} ngx_gitpod_credential_t;
+
+
+/*
+ * NGX_OK and a copy, fresh or not: the caller judges by "fetched".
+ * NGX_DECLINED: not known, expired, or its user or token was revoked after
+ * it was fetched.
+ */
+ngx_int_t ngx_gitpod_credential_get(ngx_gitpod_zone_t *zone,
+    u_char digest[NGX_GITPOD_DIGEST_LEN], ngx_gitpod_credential_t *copy);
+
+/* "fetched" is the time before auth was asked, so that no revocation slips. */
+void ngx_gitpod_credential_put(ngx_gitpod_zone_t *zone,
+    u_char digest[NGX_GITPOD_DIGEST_LEN], ngx_gitpod_credential_t *credential);
+
+/* When auth says that it is not valid any more. */
+void ngx_gitpod_credential_remove(ngx_gitpod_zone_t *zone,
+    u_char digest[NGX_GITPOD_DIGEST_LEN]);
+
+
+/*
+ * The key set as this worker parsed it; parsed again when the text in the
+ * zone moved.  NULL: no key is known yet.  Owned by the zone; valid until the
+ * next call.
+ */
+gp_jose_keys_t *ngx_gitpod_keys(ngx_gitpod_zone_t *zone, ngx_log_t *log);
+
+
+/* counters; their names stand in ngx_http_gitpod_metrics.c */
+
+typedef enum {
+    /* what became of a request where the module decides; one of them each */
+    NGX_GITPOD_N_REQUEST_OK = 0,            /* let through */
+    NGX_GITPOD_N_REQUEST_HANDOFF,           /* sent to log in */
+    NGX_GITPOD_N_REQUEST_BAD,               /* 400 */
+    NGX_GITPOD_N_REQUEST_UNAUTHENTICATED,   /* 401 */
+    NGX_GITPOD_N_REQUEST_FORBIDDEN,         /* 403 */
+    NGX_GITPOD_N_REQUEST_NOT_FOUND,         /* 404 */
+    NGX_GITPOD_N_REQUEST_ERROR,             /* 500 */
+    NGX_GITPOD_N_REQUEST_UNAVAILABLE,       /* 503, or the start page */
+
+    /* credentials */
+    NGX_GITPOD_N_SESSION_OK,
+    NGX_GITPOD_N_SESSION_REFUSED,
+    NGX_GITPOD_N_TOKEN_OK,
+    NGX_GITPOD_N_TOKEN_REFUSED,
+    NGX_GITPOD_N_WORKSPACE_OK,
+    NGX_GITPOD_N_WORKSPACE_REFUSED,
+    NGX_GITPOD_N_OWNER_TOKEN_OK,
+    NGX_GITPOD_N_OWNER_TOKEN_REFUSED,
+
+    /* the auth plugin was asked */
+    NGX_GITPOD_N_ASK_OK,
+    NGX_GITPOD_N_ASK_REFUSED,
+    NGX_GITPOD_N_ASK_FAILED,
+
+    /* the cache of credentials */
+    NGX_GITPOD_N_CACHE_HIT,
+    NGX_GITPOD_N_CACHE_STALE,
+    NGX_GITPOD_N_CACHE_MISS,
+
+    NGX_GITPOD_N_HANDOFF_OK,
+    NGX_GITPOD_N_HANDOFF_REFUSED,
+    NGX_GITPOD_N_ORIGIN_REFUSED,
+
+    /* the feed */
+    NGX_GITPOD_N_ROUTE_UPDATED,
+    NGX_GITPOD_N_ROUTE_OLD,
+    NGX_GITPOD_N_ROUTE_REFUSED,
+    NGX_GITPOD_N_ROUTE_FULL,
+    NGX_GITPOD_N_ROUTE_SWEPT,
+    NGX_GITPOD_N_REVOKED,
+    NGX_GITPOD_N_KEY_SET,
+    NGX_GITPOD_N_REDIS_CONNECT,
+    NGX_GITPOD_N_REDIS_FAIL,
+    NGX_GITPOD_N_REDIS_MESSAGE,
+    NGX_GITPOD_N_RESYNC,
+    NGX_GITPOD_N_LEASE,
+
+    NGX_GITPOD_COUNTERS_N
+} ngx_gitpod_counter_e;
+
+
+void ngx_gitpod_count(ngx_gitpod_zone_t *zone, ngx_gitpod_counter_e counter);
+
+
+#endif /* _NGX_GITPOD_H_INCLUDED_ */
