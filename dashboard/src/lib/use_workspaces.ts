@@ -1,0 +1,120 @@
+// All workspaces of the person, kept up to date by the stream.
+import { useEffect, useRef, useState } from "react";
+import type { Workspace } from "../gen/gitpod/v1/workspace_pb";
+import { workspaces as api } from "./api";
+import { errorText } from "./errors";
+import { watchStatus } from "./watch";
+import { newerStatus } from "./workspace";
+
+const PAGE_SIZE = 100;
+const MOST = 1000;
+
+export interface WorkspaceList {
+  items: Workspace[] | undefined; // undefined: not loaded yet
+  problem?: string; // of loading
+  live: boolean; // the stream is there
+  truncated: boolean; // there are more than are shown
+  put: (workspace: Workspace) => void;
+  drop: (id: string) => void;
+  reload: () => void;
+}
+
+async function loadAll(): Promise<{ all: Workspace[]; truncated: boolean }> {
+  const all: Workspace[] = [];
+  let token = "";
+  do {
+    const page = await api.listWorkspaces({ pagination: { pageSize: PAGE_SIZE, token } });
+    all.push(...page.workspaces);
+    token = page.workspaces.length > 0 ? page.pagination?.nextToken ?? "" : "";
+  } while (token !== "" && all.length < MOST);
+  return { all, truncated: token !== "" };
+}
+
+export function useWorkspaces(): WorkspaceList {
+  const [items, setItems] = useState<Map<string, Workspace>>();
+  const [problem, setProblem] = useState<string>();
+  const [live, setLive] = useState(true);
+  const [truncated, setTruncated] = useState(false);
+  const dropped = useRef(new Set<string>());
+  const known = useRef<Map<string, Workspace>>(undefined);
+  known.current = items;
+
+  const put = (workspace: Workspace) => {
+    if (dropped.current.has(workspace.id)) {
+      return;
+    }
+    setItems((before) => {
+      const after = new Map(before);
+      const status = newerStatus(before?.get(workspace.id)?.status, workspace.status);
+      after.set(workspace.id, { ...workspace, status });
+      return after;
+    });
+  };
+
+  const drop = (id: string) => {
+    dropped.current.add(id);
+    setItems((before) => {
+      const after = new Map(before);
+      after.delete(id);
+      return after;
+    });
+  };
+
+  const reload = () => {
+    loadAll().then(
+      ({ all, truncated: more }) => {
+        setProblem(undefined);
+        setTruncated(more);
+        setItems((before) => {
+          const left = all.filter((workspace) => !dropped.current.has(workspace.id));
+          return new Map(
+            left.map((workspace) => [
+              workspace.id,
+              { ...workspace, status: newerStatus(before?.get(workspace.id)?.status, workspace.status) },
+            ]),
+          );
+        });
+      },
+      (error) => setProblem(errorText(error)),
+    );
+  };
+
+  useEffect(() => {
+    reload();
+    let connections = 0;
+    return watchStatus("", {
+      connected() {
+        setLive(true);
+        connections += 1;
+        if (connections > 1) {
+          reload(); // what happened meanwhile
+        }
+      },
+      lost() {
+        setLive(false);
+      },
+      refused() {
+        setLive(false);
+      },
+      message({ workspaceId, status }) {
+        if (workspaceId === "") {
+          return;
+        }
+        const workspace = known.current?.get(workspaceId);
+        if (!status) {
+          drop(workspaceId);
+        } else if (workspace) {
+          put({ ...workspace, status });
+        } else if (known.current) {
+          api.getWorkspace({ workspaceId }).then(
+            (response) => response.workspace && put(response.workspace),
+            () => undefined, // deleted meanwhile
+          );
+        }
+      },
+    });
+    // The functions only use setters and refs.
+  }, []);
+
+  return { items: items && [...items.values()], problem, live, truncated, put, drop, reload };
+}

@@ -1,0 +1,133 @@
+// WatchWorkspaceStatus that stays: reconnects with back-off, and lets go while
+// the tab is hidden, since a browser has six connections to one host and every
+// tab would hold one.
+import { Code } from "@connectrpc/connect";
+import type { WatchWorkspaceStatusResponse } from "../gen/gitpod/v1/workspace_pb";
+import { workspaces } from "./api";
+import { isCode } from "./errors";
+
+const BACKOFF_FIRST_MS = 500;
+const BACKOFF_MAX_MS = 15_000;
+const STABLE_MS = 10_000;
+const HIDDEN_GRACE_MS = 10_000;
+const HIDDEN_POLL_MS = 3_000;
+
+export interface Watcher {
+  message(message: WatchWorkspaceStatusResponse): void;
+  connected?(): void;
+  lost?(error: unknown): void;
+  /** No use in trying again: gone, or not ours. */
+  refused?(error: unknown): void;
+  /** Called every few seconds while the tab is hidden. */
+  poll?(): Promise<void>;
+}
+
+/** Delay before try n (from 0): doubling, with jitter, bounded. */
+export function backoffMs(attempt: number, random: number = Math.random()): number {
+  const full = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** Math.min(attempt, 10));
+  return Math.round(full * (0.7 + 0.3 * random));
+}
+
+/** Ends early when the network or the tab comes back, or when stopped. */
+function sleep(ms: number, stop: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      window.removeEventListener("online", done);
+      document.removeEventListener("visibilitychange", done);
+      stop.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    window.addEventListener("online", done);
+    document.addEventListener("visibilitychange", done);
+    stop.addEventListener("abort", done);
+  });
+}
+
+/** A signal that fires when stopped, or when the tab was hidden for a while. */
+function whileVisible(stop: AbortSignal): { signal: AbortSignal; done: () => void } {
+  const controller = new AbortController();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const abort = () => controller.abort();
+  const visibility = () => {
+    clearTimeout(timer);
+    if (document.hidden) {
+      timer = setTimeout(abort, HIDDEN_GRACE_MS);
+    }
+  };
+  document.addEventListener("visibilitychange", visibility);
+  stop.addEventListener("abort", abort);
+  visibility();
+  return {
+    signal: controller.signal,
+    done: () => {
+      clearTimeout(timer);
+      document.removeEventListener("visibilitychange", visibility);
+      stop.removeEventListener("abort", abort);
+    },
+  };
+}
+
+async function stream(id: string, watcher: Watcher, stop: AbortSignal): Promise<void> {
+  const visible = whileVisible(stop);
+  try {
+    let first = true;
+    for await (const message of workspaces.watchWorkspaceStatus({ workspaceId: id }, { signal: visible.signal })) {
+      if (first) {
+        first = false;
+        watcher.connected?.();
+      }
+      watcher.message(message);
+    }
+  } catch (error) {
+    if (!visible.signal.aborted) {
+      throw error;
+    }
+  } finally {
+    visible.done();
+  }
+}
+
+async function hidden(watcher: Watcher, stop: AbortSignal): Promise<void> {
+  while (document.hidden && !stop.aborted) {
+    await watcher.poll?.().catch(() => undefined);
+    await sleep(HIDDEN_POLL_MS, stop);
+  }
+}
+
+async function run(id: string, watcher: Watcher, stop: AbortSignal): Promise<void> {
+  let failures = 0;
+  while (!stop.aborted) {
+    await hidden(watcher, stop);
+    if (stop.aborted) {
+      return;
+    }
+    const began = Date.now();
+    let error: unknown;
+    try {
+      await stream(id, watcher, stop);
+    } catch (thrown) {
+      error = thrown;
+    }
+    if (stop.aborted) {
+      return;
+    }
+    if (isCode(error, Code.NotFound, Code.PermissionDenied, Code.Unauthenticated, Code.InvalidArgument)) {
+      watcher.refused?.(error);
+      return;
+    }
+    failures = Date.now() - began > STABLE_MS ? 0 : failures + 1;
+    if (!document.hidden) {
+      watcher.lost?.(error);
+      await sleep(backoffMs(Math.max(0, failures - 1)), stop);
+    }
+  }
+}
+
+/** Watches one workspace, or with an empty id all of the caller. Returns the end of it. */
+export function watchStatus(id: string, watcher: Watcher): () => void {
+  const controller = new AbortController();
+  void run(id, watcher, controller.signal);
+  return () => controller.abort();
+}
