@@ -30,8 +30,8 @@ typedef struct gp_jose_keys gp_jose_keys_t;
 /*
  * gp_jose_keys_parse() - JWKS text (RFC 7517 5) to parsed keys
  *
- * Keys of unknown type, curve or use, private ones of "use":"enc" and those
- * without a kid are passed over, as the RFC wants. A set without any usable key
+ * Keys of unknown type, curve, algorithm or use and those without a kid are
+ * passed over, as the RFC wants. A set without any usable key
  * is an error, so that a broken file never replaces a good set.
  *
  * 0 and *ret_keys (release with gp_jose_keys_free()); -GP_INVALID_ARGUMENT: not
@@ -43,8 +43,8 @@ gp_jose_keys_t *gp_jose_keys_free(gp_jose_keys_t *keys); /* NULL is fine; return
 size_t gp_jose_keys_count(const gp_jose_keys_t *keys);
 
 /*
- * What a token says. Spans point into the handle's own memory and are empty
- * ({ NULL, 0 }) when the claim is absent; times are 0 when absent.
+ * What a token says. Spans live until gp_jose_claims_clear() (kid: as long as
+ * the key set) and are { NULL, 0 } when the claim is absent; times are 0 then.
  */
 typedef struct {
     gp_span_t iss;
