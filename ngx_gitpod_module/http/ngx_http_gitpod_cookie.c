@@ -1,0 +1,390 @@
+
+/*
+ * Cookies.  Ours are taken out of what goes to plugins and workspaces; two of
+ * one name mean that somebody tossed one at us, so neither counts.  Workspaces
+ * run their users' programs: what they set under our names, or for a parent
+ * domain, does not reach the browser.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_http_gitpod_request.h"
+
+
+#define NGX_HTTP_GITPOD_COOKIE_PREFIX_LEN                                     \
+    (sizeof(GP_COOKIE_HOST_PREFIX) - 1)
+
+
+static ngx_uint_t ngx_http_gitpod_cookie_ours(u_char *name, size_t len);
+static ngx_uint_t ngx_http_gitpod_cookie_keep(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_str_t *value);
+static ngx_int_t ngx_http_gitpod_cookie_header_filter(ngx_http_request_t *r);
+static ngx_int_t ngx_http_gitpod_cookie_filter_init(ngx_conf_t *cf);
+
+
+static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
+
+
+static ngx_http_module_t  ngx_http_gitpod_cookie_filter_module_ctx = {
+    NULL,                                  /* preconfiguration */
+    ngx_http_gitpod_cookie_filter_init,    /* postconfiguration */
+
+    NULL,                                  /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    NULL,                                  /* create location configuration */
+    NULL                                   /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_gitpod_cookie_filter_module = {
+    NGX_MODULE_V1,
+    &ngx_http_gitpod_cookie_filter_module_ctx, /* module context */
+    NULL,                                  /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    NULL,                                  /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    NULL,                                  /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static const ngx_str_t  ngx_http_gitpod_cookie_bases[] = {
+    ngx_string(GP_COOKIE_SESSION),
+    ngx_string(GP_COOKIE_WORKSPACE),
+    ngx_string(GP_COOKIE_NONCE)
+};
+
+
+/* With or without __Host-: neither form is anybody else's. */
+
+static ngx_uint_t
+ngx_http_gitpod_cookie_ours(u_char *name, size_t len)
+{
+    ngx_uint_t  i;
+
+    if (len > NGX_HTTP_GITPOD_COOKIE_PREFIX_LEN
+        && ngx_strncasecmp(name, (u_char *) GP_COOKIE_HOST_PREFIX,
+                           NGX_HTTP_GITPOD_COOKIE_PREFIX_LEN)
+           == 0)
+    {
+        name += NGX_HTTP_GITPOD_COOKIE_PREFIX_LEN;
+        len -= NGX_HTTP_GITPOD_COOKIE_PREFIX_LEN;
+    }
+
+    for (i = 0; i < NGX_HTTP_GITPOD_COOKIES_N; i++) {
+
+        if (len == ngx_http_gitpod_cookie_bases[i].len
+            && ngx_strncasecmp(name, ngx_http_gitpod_cookie_bases[i].data, len)
+               == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/*
+ * Splits one Cookie line: ours go to the context, the rest stays in place.
+ * NGX_DECLINED: nothing is left.
+ */
+
+ngx_int_t
+ngx_http_gitpod_cookie_take(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
+    ngx_str_t *header)
+{
+    u_char                              *p, *last, *end, *eq, *out, *name;
+    size_t                               len;
+    ngx_str_t                            kept, *cookie;
+    ngx_uint_t                           i;
+    ngx_http_gitpod_request_srv_conf_t  *gscf;
+
+    last = header->data + header->len;
+
+    if (ngx_strlcasestrn(header->data, last, (u_char *) "gp_", 3 - 1)
+        == NULL)
+    {
+        return NGX_OK;
+    }
+
+    gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
+
+    kept.data = ngx_pnalloc(r->pool, header->len + 1);
+    if (kept.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    out = kept.data;
+
+    for (p = header->data; p < last; p = end + 1) {
+
+        end = ngx_strlchr(p, last, ';');
+        if (end == NULL) {
+            end = last;
+        }
+
+        while (p < end && (*p == ' ' || *p == '\t')) { p++; }
+
+        eq = ngx_strlchr(p, end, '=');
+        name = p;
+        len = (eq ? eq : end) - p;
+
+        while (len && (name[len - 1] == ' ' || name[len - 1] == '\t')) {
+            len--;
+        }
+
+        if (!ngx_http_gitpod_cookie_ours(name, len)) {
+
+            if (p < end) {
+                if (out != kept.data) {
+                    *out++ = ';';
+                    *out++ = ' ';
+                }
+
+                out = ngx_cpymem(out, p, end - p);
+            }
+
+            continue;
+        }
+
+        for (i = 0; eq && i < NGX_HTTP_GITPOD_COOKIES_N; i++) {
+
+            if (len != gscf->cookies[i].len
+                || ngx_memcmp(name, gscf->cookies[i].data, len) != 0)
+            {
+                continue;
+            }
+
+            cookie = &ctx->cookies[i];
+
+            if (cookie->data) {
+                ctx->duplicate = 1;
+            }
+
+            cookie->data = eq + 1;
+            cookie->len = end - cookie->data;
+
+            while (cookie->len && cookie->data[cookie->len - 1] == ' ') {
+                cookie->len--;
+            }
+        }
+    }
+
+    kept.len = out - kept.data;
+    *header = kept;
+
+    return kept.len ? NGX_OK : NGX_DECLINED;
+}
+
+
+ngx_int_t
+ngx_http_gitpod_cookie_set(ngx_http_request_t *r, ngx_uint_t cookie,
+    ngx_str_t *value, char *path, time_t age)
+{
+    ngx_http_gitpod_request_srv_conf_t  *gscf;
+
+    gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
+
+    return ngx_http_gitpod_reply_header(r, "Set-Cookie",
+               "%V=%V; Path=%s; Max-Age=%T; HttpOnly; SameSite=Lax%s",
+               &gscf->cookies[cookie], value, path, age,
+               gscf->tls ? "; Secure" : "");
+}
+
+
+/*
+ * Expires our cookies of this host, and those that somebody set for the host
+ * and what is below it.
+ */
+
+ngx_int_t
+ngx_http_gitpod_cookie_expire_all(ngx_http_request_t *r)
+{
+    ngx_uint_t                           i, d;
+    ngx_str_t                           *names, *domains[2];
+    ngx_http_gitpod_request_srv_conf_t  *gscf;
+
+    static ngx_str_t                     empty = ngx_null_string;
+
+    gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
+    names = gscf->cookies;
+
+    domains[0] = &r->headers_in.server;
+    domains[1] = &gscf->workspace_domain;
+
+    for (i = 0; i < NGX_HTTP_GITPOD_COOKIES_N; i++) {
+
+        if (ngx_http_gitpod_cookie_set(r, i, &empty,
+                i == NGX_HTTP_GITPOD_COOKIE_NONCE ? "/_gitpod" : "/", 0)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        for (d = 0; d < 2; d++) {
+
+            if (d == 1 && domains[0]->len <= domains[1]->len) {
+                break;
+            }
+
+            if (ngx_http_gitpod_reply_header(r, "Set-Cookie",
+                    "%V=; Path=/; Domain=%V; Max-Age=0", &names[i],
+                    domains[d])
+                != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* Set-Cookie of a workspace: may the browser see it? */
+
+static ngx_uint_t
+ngx_http_gitpod_cookie_keep(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
+    ngx_str_t *value)
+{
+    u_char  *p, *last, *end, *eq;
+    size_t   len;
+
+    p = value->data;
+    last = p + value->len;
+
+    end = ngx_strlchr(p, last, ';');
+    if (end == NULL) {
+        end = last;
+    }
+
+    while (p < end && (*p == ' ' || *p == '\t')) { p++; }
+
+    eq = ngx_strlchr(p, end, '=');
+    len = (eq ? eq : end) - p;
+
+    while (len && (p[len - 1] == ' ' || p[len - 1] == '\t')) { len--; }
+
+    if (ngx_http_gitpod_cookie_ours(p, len)) {
+        return 0;
+    }
+
+    /* a nameless cookie "=gp_session=x" is sent back as "gp_session=x" */
+
+    if (len == 0) {
+        return 0;
+    }
+
+    while (end < last) {
+
+        p = end + 1;
+        end = ngx_strlchr(p, last, ';');
+        if (end == NULL) {
+            end = last;
+        }
+
+        while (p < end && (*p == ' ' || *p == '\t')) { p++; }
+
+        if (end - p < 6 || ngx_strncasecmp(p, (u_char *) "domain", 6) != 0) {
+            continue;
+        }
+
+        for (p += 6; p < end && (*p == ' ' || *p == '\t'); p++) { /* void */ }
+
+        if (p == end || *p != '=') {
+            continue;
+        }
+
+        for (p++; p < end && (*p == ' ' || *p == '\t' || *p == '.'); p++) {
+            /* void */
+        }
+
+        for (len = end - p;
+             len && (p[len - 1] == ' ' || p[len - 1] == '\t');
+             len--)
+        {
+            /* void */
+        }
+
+        if (len && (len != ctx->host.len
+                    || ngx_strncasecmp(p, ctx->host.data, len) != 0))
+        {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+static ngx_int_t
+ngx_http_gitpod_cookie_header_filter(ngx_http_request_t *r)
+{
+    ngx_uint_t              i;
+    ngx_list_part_t        *part;
+    ngx_table_elt_t        *h;
+    ngx_http_gitpod_ctx_t  *ctx;
+
+    if (r->upstream == NULL) {
+        return ngx_http_next_header_filter(r);
+    }
+
+    ctx = ngx_http_gitpod_ctx_get(r);
+
+    if (ctx == NULL || ctx->socklen == 0) {
+        return ngx_http_next_header_filter(r);
+    }
+
+    part = &r->headers_out.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                break;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].hash == 0
+            || h[i].key.len != sizeof("Set-Cookie") - 1
+            || ngx_strncasecmp(h[i].key.data, (u_char *) "Set-Cookie",
+                               sizeof("Set-Cookie") - 1)
+               != 0)
+        {
+            continue;
+        }
+
+        if (!ngx_http_gitpod_cookie_keep(r, ctx, &h[i].value)) {
+            h[i].hash = 0;
+        }
+    }
+
+    return ngx_http_next_header_filter(r);
+}
+
+
+static ngx_int_t
+ngx_http_gitpod_cookie_filter_init(ngx_conf_t *cf)
+{
+    ngx_http_next_header_filter = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = ngx_http_gitpod_cookie_header_filter;
+
+    return NGX_OK;
+}

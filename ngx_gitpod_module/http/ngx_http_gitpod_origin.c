@@ -1,0 +1,114 @@
+
+/*
+ * The Origin rule.  A cookie is sent by the browser whoever asked for it, so
+ * with a cookie as the credential an Upgrade, or a request that changes
+ * something, must come from a page of the same origin.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "core/host.h"
+
+#include "ngx_http_gitpod_request.h"
+
+
+static ngx_uint_t ngx_http_gitpod_origin_host(
+    ngx_http_gitpod_request_srv_conf_t *gscf, ngx_str_t *origin,
+    ngx_str_t *host);
+
+
+/* Scheme and port must be those people see; *host is what is between. */
+
+static ngx_uint_t
+ngx_http_gitpod_origin_host(ngx_http_gitpod_request_srv_conf_t *gscf,
+    ngx_str_t *origin, ngx_str_t *host)
+{
+    size_t  around;
+
+    around = gscf->scheme.len + sizeof("://") - 1 + gscf->port.len;
+
+    if (origin->len <= around
+        || ngx_memcmp(origin->data, gscf->scheme.data, gscf->scheme.len) != 0
+        || ngx_memcmp(origin->data + gscf->scheme.len, "://", 3) != 0
+        || ngx_memcmp(origin->data + origin->len - gscf->port.len,
+                      gscf->port.data, gscf->port.len)
+           != 0)
+    {
+        return 0;
+    }
+
+    host->data = origin->data + gscf->scheme.len + 3;
+    host->len = origin->len - around;
+
+    return ngx_strlchr(host->data, host->data + host->len, ':') == NULL;
+}
+
+
+ngx_int_t
+ngx_http_gitpod_origin_check(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx)
+{
+    ngx_str_t                            host;
+    ngx_http_gitpod_request_srv_conf_t  *gscf;
+
+    if (!ctx->upgrade
+        && (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_OPTIONS)))
+    {
+        return NGX_OK;
+    }
+
+    if (ctx->credential != NGX_HTTP_GITPOD_SESSION
+        && ctx->credential != NGX_HTTP_GITPOD_WORKSPACE)
+    {
+        return NGX_OK;
+    }
+
+    gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
+
+    if (ngx_http_gitpod_origin_host(gscf, &ctx->origin, &host)
+        && host.len == ctx->host.len
+        && ngx_memcmp(host.data, ctx->host.data, host.len) == 0)
+    {
+        return NGX_OK;
+    }
+
+    /* ports of a workspace belong to one person: they may talk */
+
+    if (ctx->port && ngx_http_gitpod_origin_sibling(r, ctx)) {
+        return NGX_OK;
+    }
+
+    ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_ORIGIN_REFUSED);
+
+    return ngx_http_gitpod_ctx_refuse(ctx, "origin");
+}
+
+
+/* Is it a page of the same workspace, on whatever port? */
+
+ngx_uint_t
+ngx_http_gitpod_origin_sibling(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx)
+{
+    gp_host_t                            parsed;
+    ngx_str_t                            host;
+    ngx_http_gitpod_request_srv_conf_t  *gscf;
+
+    gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
+
+    if (ctx->workspace_id.len == 0
+        || !ngx_http_gitpod_origin_host(gscf, &ctx->origin, &host)
+        || gp_host_parse((char *) host.data, host.len,
+                         (char *) gscf->workspace_domain.data,
+                         gscf->workspace_domain.len, &parsed)
+           != 0)
+    {
+        return 0;
+    }
+
+    return parsed.id_len == ctx->workspace_id.len
+           && ngx_memcmp(parsed.id, ctx->workspace_id.data, parsed.id_len)
+              == 0;
+}

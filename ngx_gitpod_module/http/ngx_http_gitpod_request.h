@@ -1,0 +1,201 @@
+
+/*
+ * The request path: what is known about one client request and the functions
+ * that find it out.  The context lives on a clean-up of the main request's
+ * pool, so that internal redirects, named locations and subrequests share it.
+ */
+
+
+#ifndef _NGX_HTTP_GITPOD_REQUEST_H_INCLUDED_
+#define _NGX_HTTP_GITPOD_REQUEST_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "core/contract.h"
+
+#include "ngx_http_gitpod.h"
+
+
+#define NGX_HTTP_GITPOD_AUTH_OFF       0
+#define NGX_HTTP_GITPOD_AUTH_ON        1
+#define NGX_HTTP_GITPOD_AUTH_OPTIONAL  2
+
+#define NGX_HTTP_GITPOD_COOKIE_SESSION    0
+#define NGX_HTTP_GITPOD_COOKIE_WORKSPACE  1
+#define NGX_HTTP_GITPOD_COOKIE_NONCE      2
+#define NGX_HTTP_GITPOD_COOKIES_N         3
+
+#define NGX_HTTP_GITPOD_TOKEN_FRESH     60   /* s: then auth is asked again */
+#define NGX_HTTP_GITPOD_TOKEN_STALE   3600   /* s: while auth is away */
+#define NGX_HTTP_GITPOD_TOKEN_REFUSED   10   /* s: a "no" is remembered */
+
+
+typedef enum {
+    NGX_HTTP_GITPOD_NONE = 0,
+    NGX_HTTP_GITPOD_SESSION,
+    NGX_HTTP_GITPOD_TOKEN,
+    NGX_HTTP_GITPOD_WORKSPACE,
+    NGX_HTTP_GITPOD_OWNER_TOKEN
+} ngx_http_gitpod_credential_e;
+
+
+typedef struct {
+    ngx_str_t     domain;              /* D, lower case */
+    ngx_str_t     workspace_domain;    /* W, lower case */
+    ngx_str_t     external_url;        /* scheme://host[:port], no slash */
+    ngx_str_t     issuer;              /* of our tokens; default D */
+
+    /* taken from external_url */
+    ngx_str_t     scheme;
+    ngx_str_t     port;                /* ":8080", or empty */
+    ngx_str_t     cookies[NGX_HTTP_GITPOD_COOKIES_N];
+    unsigned      tls:1;
+} ngx_http_gitpod_request_srv_conf_t;
+
+
+typedef struct {
+    ngx_uint_t    auth;
+    ngx_flag_t    workspace;
+    ngx_flag_t    handoff;
+    ngx_str_t     introspect;          /* internal uri */
+    ngx_str_t     redeem;              /* internal uri */
+} ngx_http_gitpod_request_loc_conf_t;
+
+
+typedef struct ngx_http_gitpod_ctx_s  ngx_http_gitpod_ctx_t;
+
+typedef ngx_int_t (*ngx_http_gitpod_answer_pt)(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+
+struct ngx_http_gitpod_ctx_s {
+    ngx_http_request_t            *request;       /* the main one */
+    ngx_gitpod_zone_t             *zone;
+
+    /* what the client sent, taken out of its headers */
+    ngx_str_t                      cookies[NGX_HTTP_GITPOD_COOKIES_N];
+    ngx_str_t                      owner_token;
+    ngx_str_t                      token;         /* personal access token */
+    ngx_str_t                      origin;
+    ngx_str_t                      traceparent;   /* the client's, then ours */
+    ngx_str_t                      request_id;
+
+    /* who */
+    ngx_http_gitpod_credential_e   credential;
+    ngx_str_t                      user;
+    ngx_str_t                      credential_id;
+    ngx_str_t                      scopes;
+
+    /* where */
+    ngx_str_t                      host;          /* name, no port */
+    ngx_str_t                      workspace_id;
+    ngx_str_t                      instance_id;
+    ngx_uint_t                     port;          /* the person's; 0: editor */
+    ngx_sockaddr_t                 sockaddr;
+    socklen_t                      socklen;
+    ngx_str_t                      address;       /* sockaddr as text */
+
+    /* a question to the auth plugin under way */
+    ngx_http_request_t            *subrequest;
+    ngx_str_t                      code;          /* hand-off code to redeem */
+    ngx_queue_t                    waiters;
+    ngx_queue_t                    queue;         /* place among waiters */
+    ngx_uint_t                     waiters_n;
+    ngx_uint_t                     status;        /* of the answer */
+    ngx_event_t                    wake;
+    u_char                         digest[NGX_GITPOD_DIGEST_LEN];
+    time_t                         asked_at;
+
+    ngx_str_t                      reason;        /* why it was refused */
+
+    unsigned                       page:1;        /* a person's navigation */
+    unsigned                       html:1;
+    unsigned                       upgrade:1;
+    unsigned                       cors:1;
+    unsigned                       duplicate:1;   /* cookie of ours */
+    unsigned                       origins:2;
+    unsigned                       owner_tokens:2;
+    unsigned                       asked:1;       /* subrequest was sent */
+    unsigned                       answered:1;
+    unsigned                       leading:1;
+    unsigned                       waiting:1;
+    unsigned                       identified:1;
+    unsigned                       https:1;       /* the port speaks TLS */
+    unsigned                       traced:1;
+};
+
+
+/* context */
+
+ngx_http_gitpod_ctx_t *ngx_http_gitpod_ctx_get(ngx_http_request_t *r);
+ngx_int_t ngx_http_gitpod_ctx_refuse(ngx_http_gitpod_ctx_t *ctx,
+    char *reason);
+
+/* request: the filter of what clients send */
+
+ngx_int_t ngx_http_gitpod_request_filter(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+
+/* cookie */
+
+ngx_int_t ngx_http_gitpod_cookie_take(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_str_t *header);
+ngx_int_t ngx_http_gitpod_cookie_set(ngx_http_request_t *r,
+    ngx_uint_t cookie, ngx_str_t *value, char *path, time_t age);
+ngx_int_t ngx_http_gitpod_cookie_expire_all(ngx_http_request_t *r);
+
+/* token: NGX_OK it is good, NGX_DECLINED it is not, NGX_AGAIN wait */
+
+ngx_int_t ngx_http_gitpod_token_session(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+ngx_int_t ngx_http_gitpod_token_workspace(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+ngx_int_t ngx_http_gitpod_token_opaque(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+void ngx_http_gitpod_token_abandon(ngx_http_gitpod_ctx_t *ctx);
+ngx_int_t ngx_http_gitpod_token_ask(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_str_t *uri);
+ngx_str_t *ngx_http_gitpod_token_header(ngx_http_request_t *sr,
+    char *name);
+
+/* access phase */
+
+ngx_int_t ngx_http_gitpod_auth_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_gitpod_workspace_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_gitpod_handoff_start(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+ngx_int_t ngx_http_gitpod_handoff_check(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+ngx_int_t ngx_http_gitpod_handoff_redeem(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route);
+ngx_int_t ngx_http_gitpod_workspace_unknown(ngx_http_request_t *r);
+ngx_uint_t ngx_http_gitpod_workspace_allowed(ngx_gitpod_route_t *route,
+    ngx_str_t *user);
+
+/* origin: NGX_OK or NGX_DECLINED */
+
+ngx_int_t ngx_http_gitpod_origin_check(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+ngx_uint_t ngx_http_gitpod_origin_sibling(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+
+/* reply: each returns what the phase handler returns */
+
+ngx_int_t ngx_http_gitpod_reply_error(ngx_http_request_t *r,
+    ngx_uint_t status, char *message);
+ngx_int_t ngx_http_gitpod_reply_redirect(ngx_http_request_t *r,
+    ngx_uint_t status, ngx_str_t *url);
+ngx_int_t ngx_http_gitpod_reply_header(ngx_http_request_t *r,
+    char *name, char *fmt, ...);
+
+/* variables */
+
+ngx_int_t ngx_http_gitpod_variables_add(ngx_conf_t *cf);
+
+
+extern ngx_module_t  ngx_http_gitpod_request_module;
+
+
+#endif /* _NGX_HTTP_GITPOD_REQUEST_H_INCLUDED_ */

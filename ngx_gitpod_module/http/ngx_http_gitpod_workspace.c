@@ -1,0 +1,463 @@
+
+/*
+ * gitpod_workspace: one request for a workspace host.  The route decides what
+ * is asked for, the credential whether it may be; both are looked up in shared
+ * memory on each request, so a credential for one workspace opens no other.
+ *
+ * Unknown workspaces and those of somebody else get the same answer.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "core/contract.h"
+#include "core/host.h"
+#include "jose/digest.h"
+
+#include "ngx_http_gitpod.h"
+#include "ngx_http_gitpod_request.h"
+
+
+#define NGX_HTTP_GITPOD_SUPERVISOR_STATUS  "/_supervisor/v1/status/"
+
+
+static ngx_int_t ngx_http_gitpod_workspace_find(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route);
+static ngx_int_t ngx_http_gitpod_workspace_admit(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route);
+static ngx_int_t ngx_http_gitpod_workspace_cookie(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route);
+static ngx_int_t ngx_http_gitpod_workspace_anonymous(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_uint_t public);
+static ngx_uint_t ngx_http_gitpod_workspace_open(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+static ngx_uint_t ngx_http_gitpod_workspace_prefix(ngx_http_request_t *r,
+    char *prefix);
+static ngx_int_t ngx_http_gitpod_workspace_away(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+static ngx_int_t ngx_http_gitpod_workspace_address(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route);
+
+
+ngx_int_t
+ngx_http_gitpod_workspace_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                            rc;
+    ngx_http_gitpod_ctx_t               *ctx;
+    ngx_gitpod_route_t                   route;
+    ngx_http_gitpod_request_loc_conf_t  *glcf;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gitpod_request_module);
+
+    if (!glcf->workspace) {
+        return NGX_DECLINED;
+    }
+
+    ctx = ngx_http_gitpod_ctx_get(r);
+
+    if (ctx == NULL) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "\"gitpod_workspace\" needs \"gitpod_domain\" and "
+                      "\"gitpod_zone\"");
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->socklen = 0;
+
+    rc = ngx_http_gitpod_workspace_find(r, ctx, &route);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (ngx_http_gitpod_workspace_prefix(r, GP_PATH_GITPOD)) {
+
+        if (r->uri.len == sizeof(GP_PATH_HANDOFF) - 1
+            && ngx_memcmp(r->uri.data, GP_PATH_HANDOFF, r->uri.len) == 0)
+        {
+            return ngx_http_gitpod_handoff_redeem(r, ctx, &route);
+        }
+
+        ngx_http_gitpod_ctx_refuse(ctx, "reserved path");
+        return ngx_http_gitpod_reply_error(r, NGX_HTTP_NOT_FOUND,
+                                           "There is nothing at this path");
+    }
+
+    rc = ngx_http_gitpod_workspace_address(r, ctx, &route);
+
+    if (rc == NGX_DECLINED) {
+        return ngx_http_gitpod_workspace_away(r, ctx);
+    }
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_gitpod_workspace_admit(r, ctx, &route);
+    }
+
+    if (rc != NGX_OK) {
+        ctx->socklen = 0;
+        return rc;
+    }
+
+    ctx->reason.len = 0;
+    ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_REQUEST_OK);
+
+    return NGX_OK;
+}
+
+
+/* Whoever has no business here cannot tell why. */
+
+ngx_int_t
+ngx_http_gitpod_workspace_unknown(ngx_http_request_t *r)
+{
+    return ngx_http_gitpod_reply_error(r, NGX_HTTP_NOT_FOUND,
+               "There is no such workspace, or it is not yours");
+}
+
+
+static ngx_int_t
+ngx_http_gitpod_workspace_find(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route)
+{
+    gp_host_t                            host;
+    ngx_str_t                            id;
+    ngx_http_gitpod_request_srv_conf_t  *gscf;
+
+    gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
+
+    if (gp_host_parse((char *) ctx->host.data, ctx->host.len,
+                      (char *) gscf->workspace_domain.data,
+                      gscf->workspace_domain.len, &host)
+        != 0
+        || host.debug)
+    {
+        ngx_http_gitpod_ctx_refuse(ctx, "host");
+        return ngx_http_gitpod_workspace_unknown(r);
+    }
+
+    if (host.port == GP_PORT_SUPERVISOR || host.port == GP_PORT_IDE
+        || host.port == GP_PORT_SSH)
+    {
+        ngx_http_gitpod_ctx_refuse(ctx, "reserved port");
+        return ngx_http_gitpod_workspace_unknown(r);
+    }
+
+    ctx->port = host.port;
+
+    id.data = (u_char *) host.id;
+    id.len = host.id_len;
+
+    if (ngx_gitpod_route_get(ctx->zone, &id, route) != NGX_OK) {
+        ngx_http_gitpod_ctx_refuse(ctx, "unknown workspace");
+        return ngx_http_gitpod_workspace_unknown(r);
+    }
+
+    ctx->workspace_id.len = id.len;
+    ctx->workspace_id.data = ngx_pstrdup(r->pool, &id);
+    if (ctx->workspace_id.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_gitpod_workspace_admit(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route)
+{
+    uint8_t                   digest[GP_SHA256_LEN];
+    ngx_int_t                 rc;
+    ngx_uint_t                public;
+    ngx_gitpod_route_port_t  *port;
+
+    port = ctx->port ? ngx_gitpod_route_port(route, ctx->port) : NULL;
+    public = port && port->visible;
+    ctx->https = port && port->https;
+
+    if (ctx->owner_token.data) {
+
+        if (gp_sha256(ctx->owner_token.data, ctx->owner_token.len, digest) != 0
+            || !route->owner_token
+            || !gp_equal_constant_time(digest, route->digest, GP_SHA256_LEN))
+        {
+            ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_OWNER_TOKEN_REFUSED);
+            ngx_http_gitpod_ctx_refuse(ctx, "owner token");
+            return ngx_http_gitpod_workspace_anonymous(r, ctx, public);
+        }
+
+        ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_OWNER_TOKEN_OK);
+        ctx->credential = NGX_HTTP_GITPOD_OWNER_TOKEN;
+        return NGX_OK;
+    }
+
+    if (ctx->cookies[NGX_HTTP_GITPOD_COOKIE_WORKSPACE].data == NULL) {
+        return ngx_http_gitpod_workspace_anonymous(r, ctx, public);
+    }
+
+    rc = ngx_http_gitpod_workspace_cookie(r, ctx, route);
+
+    if (rc == NGX_DECLINED) {
+        return ngx_http_gitpod_workspace_anonymous(r, ctx, public);
+    }
+
+    if (rc != NGX_OK || public) {
+        return rc;
+    }
+
+    if (ngx_http_gitpod_origin_check(r, ctx) != NGX_OK) {
+        return ngx_http_gitpod_reply_error(r, NGX_HTTP_FORBIDDEN,
+                   "Origin must be a page of this workspace. Programs send "
+                   GP_HEADER_OWNER_TOKEN " instead");
+    }
+
+    return NGX_OK;
+}
+
+
+/* NGX_DECLINED: no credential for this host; else as a phase handler. */
+
+static ngx_int_t
+ngx_http_gitpod_workspace_cookie(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_gitpod_token_workspace(r, ctx);
+
+    if (rc == NGX_ERROR) {
+        return ngx_http_gitpod_reply_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                   "Credentials cannot be checked at the moment. Try again");
+    }
+
+    ngx_gitpod_count(ctx->zone, rc == NGX_OK
+                                ? NGX_GITPOD_N_WORKSPACE_OK
+                                : NGX_GITPOD_N_WORKSPACE_REFUSED);
+
+    if (rc != NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    if (!ngx_http_gitpod_workspace_allowed(route, &ctx->user)) {
+        ngx_http_gitpod_ctx_refuse(ctx, "not the owner");
+        return ngx_http_gitpod_workspace_unknown(r);
+    }
+
+    return NGX_OK;
+}
+
+
+/* May this signed-in person enter? */
+
+ngx_uint_t
+ngx_http_gitpod_workspace_allowed(ngx_gitpod_route_t *route,
+    ngx_str_t *user)
+{
+    if (route->admission == NGX_GITPOD_ADMIT_EVERYONE) {
+        return 1;
+    }
+
+    return user->len && user->len == route->owner_len
+           && ngx_memcmp(user->data, route->owner, user->len) == 0;
+}
+
+
+static ngx_int_t
+ngx_http_gitpod_workspace_anonymous(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_uint_t public)
+{
+    ctx->credential = NGX_HTTP_GITPOD_NONE;
+
+    if (public || ngx_http_gitpod_workspace_open(r, ctx)) {
+        return NGX_OK;
+    }
+
+    if (ctx->page && ctx->owner_token.data == NULL) {
+        return ngx_http_gitpod_handoff_start(r, ctx);
+    }
+
+    if (ctx->reason.len == 0) {
+        ngx_http_gitpod_ctx_refuse(ctx, "no credential");
+    }
+
+    if (ngx_http_gitpod_reply_header(r, "WWW-Authenticate", "Gitpod")
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_gitpod_reply_error(r, NGX_HTTP_UNAUTHORIZED,
+               "Open this address in a browser to log in, or send "
+               GP_HEADER_OWNER_TOKEN);
+}
+
+
+/*
+ * Gitpod's clients ask for the status before they have a credential.  The raw
+ * path is what goes upstream, so it must be the very one that was judged.
+ */
+
+static ngx_uint_t
+ngx_http_gitpod_workspace_open(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx)
+{
+    u_char                  *p;
+    size_t                   len, prefix;
+    ngx_uint_t               i;
+
+    static const ngx_str_t   names[] = {
+        ngx_string("ide"),
+        ngx_string("ide/wait/true"),
+        ngx_string("supervisor"),
+        ngx_string("supervisor/wait/true"),
+        ngx_null_string
+    };
+
+    prefix = sizeof(NGX_HTTP_GITPOD_SUPERVISOR_STATUS) - 1;
+
+    if (ctx->port || !(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))
+        || !ngx_http_gitpod_workspace_prefix(r,
+                                          NGX_HTTP_GITPOD_SUPERVISOR_STATUS)
+        || r->unparsed_uri.len < r->uri.len
+        || ngx_memcmp(r->unparsed_uri.data, r->uri.data, r->uri.len) != 0
+        || (r->unparsed_uri.len > r->uri.len
+            && r->unparsed_uri.data[r->uri.len] != '?'))
+    {
+        return 0;
+    }
+
+    p = r->uri.data + prefix;
+    len = r->uri.len - prefix;
+
+    for (i = 0; names[i].len; i++) {
+
+        if (len == names[i].len && ngx_memcmp(p, names[i].data, len) == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+static ngx_uint_t
+ngx_http_gitpod_workspace_prefix(ngx_http_request_t *r, char *prefix)
+{
+    size_t  len;
+
+    len = ngx_strlen(prefix);
+
+    return r->uri.len >= len && ngx_memcmp(r->uri.data, prefix, len) == 0;
+}
+
+
+/* It is known, and it does not run: people wait on the start page. */
+
+static ngx_int_t
+ngx_http_gitpod_workspace_away(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx)
+{
+    ngx_str_t                            url;
+    ngx_http_gitpod_request_srv_conf_t  *gscf;
+
+    ngx_http_gitpod_ctx_refuse(ctx, "not running");
+
+    if (!ctx->page) {
+        return ngx_http_gitpod_reply_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                   "The workspace is not running. Start it, then try again");
+    }
+
+    gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
+
+    url.data = ngx_pnalloc(r->pool, gscf->external_url.len
+                                    + sizeof("/start/#") - 1
+                                    + ctx->workspace_id.len);
+    if (url.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_REQUEST_UNAVAILABLE);
+
+    url.len = ngx_sprintf(url.data, "%V/start/#%V", &gscf->external_url,
+                          &ctx->workspace_id)
+              - url.data;
+
+    return ngx_http_gitpod_reply_redirect(r, NGX_HTTP_MOVED_TEMPORARILY, &url);
+}
+
+
+/*
+ * NGX_DECLINED: it does not run.  Eight bytes of the instance id in the unused
+ * part of the address keep the kept connections of two instances apart, though
+ * the engine may give both the same address.
+ */
+
+static ngx_int_t
+ngx_http_gitpod_workspace_address(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route)
+{
+    u_char               *p;
+    uint32_t              hash;
+    in_port_t             port;
+    struct sockaddr_in   *sin;
+#if (NGX_HAVE_INET6)
+    struct sockaddr_in6  *sin6;
+#endif
+
+    if (route->phase != NGX_GITPOD_PHASE_RUNNING || route->socklen == 0) {
+        return NGX_DECLINED;
+    }
+
+    ctx->instance_id.len = route->instance_len;
+    ctx->instance_id.data = ngx_pnalloc(r->pool,
+                                        route->instance_len
+                                        + NGX_SOCKADDR_STRLEN);
+    if (ctx->instance_id.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = ngx_cpymem(ctx->instance_id.data, route->instance,
+                   route->instance_len);
+
+    if (ctx->port) {
+        port = (in_port_t) ctx->port;
+
+    } else if (ngx_http_gitpod_workspace_prefix(r, GP_PATH_SUPERVISOR)) {
+        port = GP_PORT_SUPERVISOR;
+
+    } else {
+        port = GP_PORT_IDE;
+    }
+
+    ngx_memcpy(&ctx->sockaddr, &route->u, route->socklen);
+
+    switch (ctx->sockaddr.sockaddr.sa_family) {
+
+#if (NGX_HAVE_INET6)
+    case AF_INET6:
+        hash = ngx_crc32_short(route->instance, route->instance_len);
+        sin6 = &ctx->sockaddr.sockaddr_in6;
+        sin6->sin6_port = htons(port);
+        sin6->sin6_flowinfo = hash;
+        break;
+#endif
+
+    default: /* AF_INET */
+        sin = &ctx->sockaddr.sockaddr_in;
+        sin->sin_port = htons(port);
+        hash = ngx_crc32_short(route->instance, route->instance_len);
+        ngx_memcpy(sin->sin_zero, &hash, sizeof(hash));
+        hash = ngx_murmur_hash2(route->instance, route->instance_len);
+        ngx_memcpy(sin->sin_zero + sizeof(hash), &hash, sizeof(hash));
+    }
+
+    ctx->socklen = route->socklen;
+
+    ctx->address.data = p;
+    ctx->address.len = ngx_sock_ntop(&ctx->sockaddr.sockaddr, ctx->socklen, p,
+                                     NGX_SOCKADDR_STRLEN, 1);
+
+    return NGX_OK;
+}
