@@ -252,7 +252,7 @@ void gp_fcgi_request_on_gone(gp_fcgi_request_t *req, void (*fn)(gp_fcgi_request_
     pthread_mutex_lock(&req->lock);
     req->on_gone = fn;
     req->on_gone_data = data;
-    if (fn != NULL && !req->finished && gp_fcgi_request_gone(req)) {
+    if (fn != NULL && gp_fcgi_request_gone(req)) {
         list = !req->listed;
         req->listed = true;
     }
@@ -274,7 +274,7 @@ gp_fcgi_chunk_t *gp_fcgi_request_take(gp_fcgi_request_t *req, void (**ret_gone)(
     chunks = req->out;
     req->out = NULL;
     req->out_last = NULL;
-    if (!req->finished && gp_fcgi_request_gone(req)) {
+    if (gp_fcgi_request_gone(req)) {
         *ret_gone = req->on_gone;
         *ret_gone_data = req->on_gone_data;
         req->on_gone = NULL;

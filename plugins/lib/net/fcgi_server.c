@@ -270,7 +270,10 @@ static int gp_fcgi_on_body_end(void *data)
     gp_fcgi_server_t *server = conn->server;
     gp_fcgi_request_t *req = conn->req;
 
-    server->conf.prepare(req, server->conf.data);
+    if (server->conf.prepare(req, server->conf.data)) {
+        return 0;
+    }
+
     if (req->deadline_ms != 0) {
         server->deadlines_n++;
         gp_fcgi_tick(server);

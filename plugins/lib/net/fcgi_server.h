@@ -24,8 +24,8 @@ typedef struct {
     unsigned threads;
     size_t body_limit; /* bytes; what is longer is read and dropped */
     void *data; /* of the functions below */
-    /* Loop, before the request is queued: sets a deadline. */
-    void (*prepare)(gp_fcgi_request_t *req, void *data);
+    /* Loop, before the request is queued: sets data and deadline. True: it answered itself, the pool does not see it. */
+    bool (*prepare)(gp_fcgi_request_t *req, void *data);
     /* Pool thread. It owns one reference. */
     void (*handle)(gp_fcgi_request_t *req, void *data);
     /* Loop; must answer with gp_fcgi_request_finish(): the queue was full, the deadline passed. */
@@ -70,13 +70,12 @@ void *gp_fcgi_request_data(const gp_fcgi_request_t *req);
  * that may wait for the peer, 0: any. 0, -GP_CANCELED: gone or finished,
  * -GP_RESOURCE_EXHAUSTED: over queue_limit (nothing was queued).
  */
-int gp_fcgi_request_write(gp_fcgi_request_t *req, const struct iovec *parts, int parts_n, size_t queue_limit)
-    __attribute__((warn_unused_result));
+int gp_fcgi_request_write(gp_fcgi_request_t *req, const struct iovec *parts, int parts_n, size_t queue_limit);
 /* The last bytes and the end of the request. The first call counts: 0, or -GP_CANCELED. */
 int gp_fcgi_request_finish(gp_fcgi_request_t *req, const struct iovec *parts, int parts_n);
 /*
- * fn runs once, on the loop, when the client goes away before the request is
- * finished; soon, when it is gone already. NULL takes it back (one that runs
+ * fn runs once, on the loop, when the client goes away or the request has been
+ * answered; soon, when that is so already. NULL takes it back (one that runs
  * right now goes on).
  */
 void gp_fcgi_request_on_gone(gp_fcgi_request_t *req, void (*fn)(gp_fcgi_request_t *req, void *data), void *data);

@@ -56,7 +56,10 @@ typedef int (*gp_stream_pt)(gp_call_t *call, const ProtobufCMessage *req, gp_str
 int gp_stream_send(gp_stream_t *stream, const ProtobufCMessage *msg) __attribute__((warn_unused_result));
 /* Any thread, once: final envelope (err NULL or code 0: {}), then drops the handler's reference. */
 void gp_stream_end(gp_stream_t *stream, const gp_err_t *err);
-/* fn runs once on the loop when the client goes away before the end (never after gp_stream_end). Must not block. */
+/*
+ * fn runs once on the loop when the client goes away, the deadline passes or the service stops (it never begins after
+ * gp_stream_end). Must not block; may call gp_stream_end(), which somebody must in any case.
+ */
 void gp_stream_on_close(gp_stream_t *stream, void (*fn)(gp_stream_t *stream, void *data), void *data);
 
 typedef struct {
@@ -91,7 +94,7 @@ typedef struct {
     gp_http_pt handler;
 } gp_http_route_t;
 
-/* A named check for /health: 0 fine, else -code with the reason. Runs on a pool thread at most every 2 s; its last result is served. */
+/* A named check for /health: 0 fine, else -code with the reason. Runs at start, then on a thread of its own when asked and 2 s have passed; its last result is served. */
 typedef struct {
     const char *name;
     int (*fn)(void *data, gp_err_t *err);

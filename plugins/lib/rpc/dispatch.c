@@ -1,0 +1,479 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/die.h"
+#include "base/log.h"
+#include "core/code.h"
+#include "core/contract.h"
+#include "rpc/internal.h"
+#include "rpc/message.h"
+#include "wire/connect.h"
+
+/*
+ * From a FastCGI request to a handler. What the loop may have to say later
+ * (too busy, too late, stopping) is settled in prepare; the rest happens on a
+ * pool thread.
+ */
+
+
+static const char *gp_dispatch_param(const gp_exchange_t *exchange, const char *name)
+{
+    const char *value;
+
+    value = gp_fcgi_request_param(exchange->req, name);
+
+    return value ? value : "";
+}
+
+
+static void gp_exchange_free(void *data)
+{
+    gp_exchange_t *exchange = data;
+
+    exchange->call.arena = gp_arena_free(exchange->call.arena);
+    pthread_mutex_destroy(&exchange->lock);
+    free(exchange);
+}
+
+
+static void gp_dispatch_find_method(gp_exchange_t *exchange, const char *path)
+{
+    gp_service_t *service = exchange->call.service;
+    size_t i;
+
+    for (i = 0; i < service->def->n_methods; i++) {
+        if (strcmp(service->methods[i].path, path) == 0) {
+            exchange->method = &service->def->methods[i];
+            exchange->method_index = i;
+            return;
+        }
+    }
+}
+
+
+bool gp_dispatch_prepare(gp_fcgi_request_t *req, void *data)
+{
+    gp_service_t *service = data;
+    gp_exchange_t *exchange;
+    const char *path;
+    uint64_t timeout_ms;
+
+    exchange = calloc(1, sizeof(gp_exchange_t));
+    if (exchange == NULL) {
+        gp_die("out of memory: a call");
+    }
+
+    exchange->req = req;
+    exchange->call.service = service;
+    exchange->stream.exchange = exchange;
+    exchange->started_ms = gp_clock_ms();
+    pthread_mutex_init(&exchange->lock, NULL);
+    gp_fcgi_request_set_data(req, exchange, gp_exchange_free);
+
+    path = gp_dispatch_param(exchange, "GITPOD_PATH");
+    exchange->codec = gp_codec_of(gp_dispatch_param(exchange, "CONTENT_TYPE"));
+    gp_dispatch_find_method(exchange, path);
+
+    if (gp_connect_timeout_parse(gp_dispatch_param(exchange, "HTTP_CONNECT_TIMEOUT_MS"), &timeout_ms) == 0) {
+        gp_fcgi_request_set_deadline(req, exchange->started_ms + timeout_ms);
+    }
+
+    if (strcmp(path, GP_PATH_HEALTH) == 0) {
+        gp_health_reply(service, req);
+        return true;
+    }
+
+    if (strcmp(path, GP_PATH_METRICS) == 0) {
+        gp_metric_reply(service, req);
+        return true;
+    }
+
+    return false;
+}
+
+
+void gp_dispatch_overloaded(gp_fcgi_request_t *req, void *data)
+{
+    gp_exchange_t *exchange = gp_fcgi_request_data(req);
+    gp_service_t *service = data;
+    gp_err_t err = GP_ERR_INIT;
+
+    (void) gp_err(&err, GP_RESOURCE_EXHAUSTED, "%s has too many calls waiting; try again in a moment", service->def->name);
+    if (exchange->codec == GP_CODEC_STREAM_JSON || exchange->codec == GP_CODEC_STREAM_PROTO) {
+        gp_stream_finish(exchange, &err);
+        return;
+    }
+
+    gp_reply_error(req, &err, 503);
+}
+
+
+void gp_dispatch_expired(gp_fcgi_request_t *req, void *data)
+{
+    gp_exchange_t *exchange = gp_fcgi_request_data(req);
+    gp_err_t err = GP_ERR_INIT;
+
+    (void) data;
+    (void) gp_err(&err, GP_DEADLINE_EXCEEDED, "%s did not finish within the time the caller gave it",
+                  gp_dispatch_param(exchange, "GITPOD_PATH"));
+    gp_reply_failure(exchange, &err);
+}
+
+
+void gp_dispatch_stopping(gp_fcgi_request_t *req, void *data)
+{
+    gp_exchange_t *exchange = gp_fcgi_request_data(req);
+    gp_service_t *service = data;
+    gp_err_t err = GP_ERR_INIT;
+
+    if (exchange == NULL || !atomic_load(&exchange->is_stream)) {
+        return; /* still being read, or unary: it is finished */
+    }
+
+    (void) gp_err(&err, GP_UNAVAILABLE, "%s stops; call again", service->def->name);
+    gp_stream_finish(exchange, &err);
+}
+
+
+/* An error that no handler gives: with a status of its own. */
+static int gp_dispatch_refuse(gp_exchange_t *exchange, int status, const char *allow, const gp_err_t *err)
+{
+    gp_auto_buf gp_buf_t body = {.limit = 8192};
+    gp_reply_header_t header = {.name = "Allow", .value = allow};
+
+    if (gp_reply_error_json(&body, err) != 0) {
+        gp_die("out of memory: an error reply");
+    }
+    gp_reply_bytes(exchange->req, status, "application/json", allow ? &header : NULL, body.data, body.len);
+
+    return -err->code;
+}
+
+
+/* What every RPC must satisfy before its body is looked at; non-zero: answered. */
+static int gp_dispatch_check_rpc(gp_exchange_t *exchange)
+{
+    const char *path, *type, *encoding, *timeout;
+    gp_err_t err = GP_ERR_INIT;
+    uint64_t ms;
+    bool stream, fits;
+
+    path = exchange->call.method;
+    if (strcmp(exchange->call.http_method, "POST") != 0) {
+        (void) gp_err(&err, GP_UNIMPLEMENTED, "%s takes POST, not %s", path, exchange->call.http_method);
+        return gp_dispatch_refuse(exchange, 405, "POST", &err);
+    }
+
+    type = gp_dispatch_param(exchange, "CONTENT_TYPE");
+    stream = exchange->method->stream != NULL;
+    fits = stream ? exchange->codec >= GP_CODEC_STREAM_JSON : exchange->codec == GP_CODEC_JSON || exchange->codec == GP_CODEC_PROTO;
+    if (!fits) {
+        (void) gp_err(&err, GP_INVALID_ARGUMENT, "%s: content type \"%.100s\" is not supported: send %s or %s", path, type,
+                      gp_codec_content_type(stream ? GP_CODEC_STREAM_JSON : GP_CODEC_JSON),
+                      gp_codec_content_type(stream ? GP_CODEC_STREAM_PROTO : GP_CODEC_PROTO));
+        return gp_dispatch_refuse(exchange, 415, NULL, &err);
+    }
+
+    encoding = gp_dispatch_param(exchange, stream ? "HTTP_CONNECT_CONTENT_ENCODING" : "HTTP_CONTENT_ENCODING");
+    timeout = gp_dispatch_param(exchange, "HTTP_CONNECT_TIMEOUT_MS");
+    if (encoding[0] != '\0' && strcmp(encoding, "identity") != 0) {
+        (void) gp_err(&err, GP_UNIMPLEMENTED, "%s: compressed requests (%.40s) are not supported: send identity", path, encoding);
+    } else if (timeout[0] != '\0' && gp_connect_timeout_parse(timeout, &ms) != 0) {
+        (void) gp_err(&err, GP_INVALID_ARGUMENT, "%s: Connect-Timeout-Ms is not a number of up to 10 digits", path);
+    } else if (gp_fcgi_request_size(exchange->req) == GP_FCGI_BODY_TOO_LARGE) {
+        (void) gp_err(&err, GP_RESOURCE_EXHAUSTED, "%s: the request body is longer than %d bytes", path, GP_RPC_BODY_MAX);
+    }
+
+    if (err.code != 0) {
+        gp_reply_failure(exchange, &err);
+    }
+
+    return -err.code;
+}
+
+
+/* The message in the body: the whole body, or the one envelope of a stream. */
+static int gp_dispatch_decode(gp_exchange_t *exchange, const ProtobufCMessageDescriptor *descriptor, ProtobufCMessage **ret_req,
+                              gp_err_t *err)
+{
+    gp_connect_envelope_t envelope;
+    const uint8_t *body;
+    size_t len;
+    int rc;
+
+    body = gp_fcgi_request_body(exchange->req, &len);
+    if (exchange->codec >= GP_CODEC_STREAM_JSON) {
+        rc = gp_connect_envelope_parse(body, len, GP_RPC_BODY_MAX, &envelope);
+        if (rc == -GP_UNIMPLEMENTED) {
+            return gp_err(err, GP_UNIMPLEMENTED, "request envelope: compressed messages are not supported");
+        }
+        if (rc != 0 || envelope.flags != 0 || envelope.total_len != len) {
+            return gp_err(err, GP_INVALID_ARGUMENT, "request envelope: expected exactly one message (5 bytes of header, then its bytes)");
+        }
+        body = envelope.payload;
+        len = envelope.payload_len;
+    }
+
+    if (exchange->codec == GP_CODEC_PROTO || exchange->codec == GP_CODEC_STREAM_PROTO) {
+        return gp_message_from_binary(descriptor, body, len, exchange->call.arena, ret_req, err);
+    }
+
+    if (len == 0) {
+        body = (const uint8_t *) "{}";
+        len = 2;
+    }
+
+    return gp_message_from_json(descriptor, (const char *) body, len, true, exchange->call.arena, ret_req, err);
+}
+
+
+/* A handler's result as an error with code and text, whatever it left in err. */
+static int gp_dispatch_result(const gp_exchange_t *exchange, int rc, gp_err_t *err)
+{
+    if (rc == 0) {
+        return 0;
+    }
+
+    if (rc > 0 || err->code == 0) {
+        (void) gp_err(err, rc > 0 ? GP_INTERNAL : -rc, "%s: %s", exchange->call.method, gp_code_name(rc > 0 ? GP_INTERNAL : -rc));
+    }
+
+    return -err->code;
+}
+
+
+static void gp_dispatch_log(const gp_exchange_t *exchange, const gp_err_t *err)
+{
+    enum gp_log_level level;
+
+    level = GP_LOG_DEBUG;
+    if (err->code == GP_INTERNAL || err->code == GP_UNKNOWN || err->code == GP_DATA_LOSS) {
+        level = GP_LOG_ERROR;
+    } else if (err->code == GP_UNAVAILABLE || err->code == GP_RESOURCE_EXHAUSTED) {
+        level = GP_LOG_WARN;
+    }
+
+    gp_log(level, "call failed", "method", exchange->call.method, "code", gp_code_name(err->code), "reason", err->text, "caller",
+           exchange->call.caller, NULL);
+}
+
+
+static int gp_dispatch_unary(gp_exchange_t *exchange, const ProtobufCMethodDescriptor *descriptor, gp_err_t *err)
+{
+    ProtobufCMessage *req = NULL, *res;
+    char *json = NULL;
+    void *data = NULL;
+    size_t len = 0;
+    int rc;
+
+    rc = gp_dispatch_decode(exchange, descriptor->input, &req, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    res = gp_arena_alloc(exchange->call.arena, descriptor->output->sizeof_message);
+    protobuf_c_message_init(descriptor->output, res);
+    rc = gp_dispatch_result(exchange, exchange->method->unary(&exchange->call, req, res, err), err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    if (exchange->codec == GP_CODEC_JSON) {
+        rc = gp_message_to_json(res, exchange->call.arena, &json, &len, err);
+        data = json;
+    } else {
+        rc = gp_message_to_binary(res, exchange->call.arena, &data, &len, err);
+    }
+    if (rc == 0) {
+        gp_reply_bytes(exchange->req, 200, gp_codec_content_type(exchange->codec), exchange->headers, data, len);
+    }
+
+    return rc;
+}
+
+
+static int gp_dispatch_stream(gp_exchange_t *exchange, const ProtobufCMethodDescriptor *descriptor, gp_err_t *err)
+{
+    ProtobufCMessage *req = NULL;
+    int rc;
+
+    rc = gp_dispatch_decode(exchange, descriptor->input, &req, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    atomic_store(&exchange->is_stream, true);
+    if (gp_service_stopping(exchange->call.service)) {
+        return gp_err(err, GP_UNAVAILABLE, "%s stops; call again", exchange->call.service->def->name);
+    }
+
+    gp_stream_head(exchange);
+    gp_fcgi_request_ref(exchange->req); /* the stream's, dropped by gp_stream_end() */
+    rc = gp_dispatch_result(exchange, exchange->method->stream(&exchange->call, req, &exchange->stream, err), err);
+    if (rc != 0) {
+        gp_stream_end(&exchange->stream, err);
+    }
+
+    return rc;
+}
+
+
+static void gp_dispatch_rpc(gp_exchange_t *exchange)
+{
+    gp_method_state_t *state = &exchange->call.service->methods[exchange->method_index];
+    const ProtobufCMethodDescriptor *descriptor;
+    gp_err_t err = GP_ERR_INIT;
+    int rc;
+
+    descriptor = protobuf_c_service_descriptor_get_method_by_name(exchange->method->service, exchange->method->name);
+    gp_assert(descriptor != NULL); /* looked up at the start */
+
+    rc = gp_dispatch_check_rpc(exchange);
+    if (rc == 0) {
+        rc = exchange->method->stream ? gp_dispatch_stream(exchange, descriptor, &err) : gp_dispatch_unary(exchange, descriptor, &err);
+        if (rc != 0) {
+            gp_dispatch_log(exchange, &err);
+            gp_reply_failure(exchange, &err);
+        }
+    }
+
+    atomic_fetch_add(&state->by_code[-rc], 1);
+    atomic_fetch_add(&state->duration_ms, gp_clock_ms() - exchange->started_ms);
+}
+
+
+/* The paths of services are /<package.Service>/<Method>; all others are plain. */
+static bool gp_dispatch_is_rpc_path(const char *path)
+{
+    const char *slash;
+
+    slash = path[0] == '/' ? strchr(path + 1, '/') : NULL;
+
+    return slash != NULL && memchr(path, '.', (size_t) (slash - path)) != NULL && strchr(slash + 1, '/') == NULL;
+}
+
+
+static void gp_dispatch_unknown(gp_exchange_t *exchange, const char *path)
+{
+    gp_err_t err = GP_ERR_INIT;
+
+    if (gp_dispatch_is_rpc_path(path)) {
+        (void) gp_err(&err, GP_UNIMPLEMENTED, "there is no method %.200s", path + 1);
+        gp_reply_failure(exchange, &err);
+        return;
+    }
+
+    (void) gp_err(&err, GP_NOT_FOUND, "there is nothing at %.200s", path);
+    gp_reply_error(exchange->req, &err, 0);
+}
+
+
+static const gp_http_route_t *gp_dispatch_find_route(const gp_exchange_t *exchange, const char *path, const char **ret_allow)
+{
+    const gp_service_def_t *def = exchange->call.service->def;
+    const gp_http_route_t *route;
+    const char *method;
+    size_t i;
+
+    *ret_allow = NULL;
+    method = strcmp(exchange->call.http_method, "HEAD") == 0 ? "GET" : exchange->call.http_method;
+    for (i = 0; i < def->n_routes; i++) {
+        route = &def->routes[i];
+        if (strcmp(route->path, path) != 0) {
+            continue;
+        }
+        if (strcmp(route->method, method) == 0) {
+            return route;
+        }
+        *ret_allow = route->method;
+    }
+
+    return NULL;
+}
+
+
+static void gp_dispatch_plain(gp_exchange_t *exchange, const char *path)
+{
+    const gp_http_route_t *route;
+    const char *allow;
+    gp_http_reply_t reply = {0};
+    gp_err_t err = GP_ERR_INIT;
+
+    route = gp_dispatch_find_route(exchange, path, &allow);
+    if (route == NULL && allow == NULL) {
+        gp_dispatch_unknown(exchange, path);
+        return;
+    }
+
+    if (route == NULL) {
+        (void) gp_err(&err, GP_UNIMPLEMENTED, "%s takes %s, not %s", path, allow, exchange->call.http_method);
+        (void) gp_dispatch_refuse(exchange, 405, allow, &err);
+        return;
+    }
+
+    if (gp_fcgi_request_size(exchange->req) == GP_FCGI_BODY_TOO_LARGE) {
+        (void) gp_err(&err, GP_RESOURCE_EXHAUSTED, "%s: the request body is longer than %d bytes", path, GP_RPC_BODY_MAX);
+        gp_reply_error(exchange->req, &err, 413);
+        return;
+    }
+
+    if (gp_dispatch_result(exchange, route->handler(&exchange->call, &reply, &err), &err) != 0) {
+        gp_dispatch_log(exchange, &err);
+        gp_reply_error(exchange->req, &err, 0);
+        return;
+    }
+
+    gp_reply_bytes(exchange->req, reply.status ? reply.status : 200, reply.content_type, exchange->headers, reply.body ? reply.body : "",
+                   reply.body_len);
+}
+
+
+static void gp_dispatch_fill(gp_exchange_t *exchange, const char *path)
+{
+    gp_call_t *call = &exchange->call;
+
+    call->arena = gp_arena_new(GP_CALL_ARENA_MAX);
+    call->data = call->service->data;
+    call->method = exchange->method ? path + 1 : path;
+    call->http_method = gp_dispatch_param(exchange, "REQUEST_METHOD");
+    call->query = gp_dispatch_param(exchange, "QUERY_STRING");
+    call->user = gp_dispatch_param(exchange, GP_PARAM_USER);
+    call->credential = gp_dispatch_param(exchange, GP_PARAM_CREDENTIAL);
+    call->credential_id = gp_dispatch_param(exchange, GP_PARAM_CREDENTIAL_ID);
+    call->scopes = gp_dispatch_param(exchange, GP_PARAM_SCOPES);
+    call->caller = gp_dispatch_param(exchange, GP_PARAM_CALLER);
+    call->request_id = gp_dispatch_param(exchange, GP_PARAM_REQUEST_ID);
+    call->scheme = gp_dispatch_param(exchange, GP_PARAM_SCHEME);
+    call->deadline_ms = gp_fcgi_request_deadline(exchange->req);
+}
+
+
+void gp_dispatch_handle(gp_fcgi_request_t *req, void *data)
+{
+    gp_exchange_t *exchange = gp_fcgi_request_data(req);
+    gp_err_t err = GP_ERR_INIT;
+    const char *path;
+
+    (void) data;
+    if (gp_fcgi_request_gone(req)) { /* it went away while it waited */
+        gp_fcgi_request_unref(req);
+        return;
+    }
+
+    path = gp_dispatch_param(exchange, "GITPOD_PATH");
+    gp_dispatch_fill(exchange, path);
+    gp_log_set_trace(exchange->call.request_id);
+
+    if (gp_fcgi_request_size(req) == GP_FCGI_PARAMS_TOO_LARGE) {
+        (void) gp_err(&err, GP_RESOURCE_EXHAUSTED, "the request's headers are longer than 64 KiB");
+        gp_reply_error(req, &err, 431);
+    } else if (exchange->method != NULL) {
+        gp_dispatch_rpc(exchange);
+    } else {
+        gp_dispatch_plain(exchange, path);
+    }
+
+    gp_log_set_trace(NULL);
+    gp_fcgi_request_unref(req);
+}

@@ -1,0 +1,147 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "base/die.h"
+#include "core/code.h"
+#include "rpc/internal.h"
+#include "rpc/message.h"
+#include "wire/connect.h"
+
+#define GP_STREAM_MESSAGE_ARENA (2 * GP_CALL_ARENA_MAX)
+#define GP_STREAM_END_MAX 8192 /* bytes of the final JSON */
+
+
+static struct iovec gp_stream_part(const void *data, size_t len)
+{
+    struct iovec part = {.iov_len = len};
+
+    memcpy(&part.iov_base, &data, sizeof(data)); /* iov_base is not const; nobody writes */
+
+    return part;
+}
+
+
+/* The status line and headers of a stream, unless they went out before. */
+static int gp_stream_head_text(gp_exchange_t *exchange, char *text, size_t size)
+{
+    if (exchange->head_sent) {
+        return 0;
+    }
+    exchange->head_sent = true;
+
+    return snprintf(text, size, "Status: 200\r\nContent-Type: %s\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n\r\n",
+                    gp_codec_content_type(exchange->codec));
+}
+
+
+void gp_stream_head(gp_exchange_t *exchange)
+{
+    struct iovec part;
+    char head[192];
+    int len;
+
+    pthread_mutex_lock(&exchange->lock);
+    len = gp_stream_head_text(exchange, head, sizeof(head));
+    if (len > 0) {
+        part = gp_stream_part(head, (size_t) len);
+        (void) gp_fcgi_request_write(exchange->req, &part, 1, 0); /* CANCELED: the handler will see it */
+    }
+    pthread_mutex_unlock(&exchange->lock);
+}
+
+
+void gp_stream_finish(gp_exchange_t *exchange, const gp_err_t *err)
+{
+    gp_auto_buf gp_buf_t body = {.limit = GP_STREAM_END_MAX};
+    struct iovec parts[3];
+    uint8_t header[GP_CONNECT_HEADER_LEN];
+    char head[192];
+    int head_len, rc;
+
+    rc = gp_buf_append(&body, "{", 1);
+    if (rc == 0 && err != NULL && err->code != 0) {
+        rc = gp_buf_append(&body, "\"error\":", 8);
+        rc = rc ? rc : gp_reply_error_json(&body, err);
+    }
+    rc = rc ? rc : gp_buf_append(&body, "}", 1);
+    if (rc != 0) {
+        gp_die("out of memory: the end of a stream");
+    }
+
+    gp_connect_put_header(header, GP_CONNECT_END, (uint32_t) body.len);
+    pthread_mutex_lock(&exchange->lock);
+    head_len = gp_stream_head_text(exchange, head, sizeof(head));
+    parts[0] = gp_stream_part(head, (size_t) head_len);
+    parts[1] = gp_stream_part(header, sizeof(header));
+    parts[2] = gp_stream_part(body.data, body.len);
+    (void) gp_fcgi_request_finish(exchange->req, parts, 3); /* CANCELED: nobody waits any more */
+    pthread_mutex_unlock(&exchange->lock);
+}
+
+
+int gp_stream_send(gp_stream_t *stream, const ProtobufCMessage *msg)
+{
+    gp_exchange_t *exchange = stream->exchange;
+    gp_auto_arena gp_arena_t *arena = NULL;
+    struct iovec parts[2];
+    uint8_t header[GP_CONNECT_HEADER_LEN];
+    gp_err_t err = GP_ERR_INIT;
+    char *json = NULL;
+    void *data = NULL;
+    size_t len = 0;
+    int rc;
+
+    if (gp_fcgi_request_gone(exchange->req)) {
+        return -GP_CANCELED;
+    }
+
+    arena = gp_arena_new(GP_STREAM_MESSAGE_ARENA);
+    if (exchange->codec == GP_CODEC_STREAM_JSON) {
+        rc = gp_message_to_json(msg, arena, &json, &len, &err);
+        data = json;
+    } else {
+        rc = gp_message_to_binary(msg, arena, &data, &len, &err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+
+    gp_connect_put_header(header, 0, (uint32_t) len);
+    parts[0] = gp_stream_part(header, sizeof(header));
+    parts[1] = gp_stream_part(data, len);
+
+    return gp_fcgi_request_write(exchange->req, parts, 2, GP_STREAM_QUEUE_MAX);
+}
+
+
+void gp_stream_end(gp_stream_t *stream, const gp_err_t *err)
+{
+    gp_fcgi_request_t *req = stream->exchange->req;
+
+    if (atomic_exchange(&stream->ended, true)) {
+        return;
+    }
+
+    gp_fcgi_request_on_gone(req, NULL, NULL);
+    gp_stream_finish(stream->exchange, err);
+    gp_fcgi_request_unref(req);
+}
+
+
+static void gp_stream_gone(gp_fcgi_request_t *req, void *data)
+{
+    gp_stream_t *stream = data;
+
+    (void) req;
+    if (!atomic_load(&stream->ended)) {
+        stream->on_close(stream, stream->on_close_data);
+    }
+}
+
+
+void gp_stream_on_close(gp_stream_t *stream, void (*fn)(gp_stream_t *stream, void *data), void *data)
+{
+    stream->on_close = fn;
+    stream->on_close_data = data;
+    gp_fcgi_request_on_gone(stream->exchange->req, fn ? gp_stream_gone : NULL, stream);
+}
