@@ -15,7 +15,7 @@ const MARK =
   '<path d="M17 21.5h6.5" stroke="#fff" stroke-width="3" stroke-linecap="round"/></svg>';
 
 function page(status, entry, style) {
-  const refresh = entry.refresh_s ? `\n<meta http-equiv="refresh" content="${entry.refresh_s}">` : "";
+  const again = entry.again ? '\n<p class="again"><a href="">Try again</a></p>' : "";
   const steps = entry.todo.map((line) => `<li>${line}</li>`).join("\n");
   return `<!doctype html>
 <html lang="en">
@@ -23,7 +23,8 @@ function page(status, entry, style) {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<meta name="robots" content="noindex">${refresh}
+<meta name="robots" content="noindex">
+<link rel="icon" href="data:,">
 <title>${entry.title}</title>
 <style>${style}</style>
 </head>
@@ -35,7 +36,7 @@ ${MARK}
 <p>${entry.why}</p>
 <ul>
 ${steps}
-</ul>
+</ul>${again}
 </main>
 </body>
 </html>
@@ -47,7 +48,7 @@ export function errorPageFiles() {
   const entries = JSON.parse(readFileSync(join(folder, "pages.json"), "utf8"));
   const hash = createHash("sha256").update(style).digest("base64");
   const csp =
-    `default-src 'none'; style-src 'sha256-${hash}'; img-src 'self' data:; ` +
+    `default-src 'none'; style-src 'sha256-${hash}'; img-src data:; ` +
     `base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
   const files = { "errors/csp.conf": `add_header Content-Security-Policy "${csp}" always;\n` };
   for (const [status, entry] of Object.entries(entries)) {

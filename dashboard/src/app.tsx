@@ -4,7 +4,7 @@ import { Header } from "./components/header";
 import { users } from "./lib/api";
 import { contextFromHash, contextFromPath } from "./lib/context";
 import { navigate, type Route, useRoute } from "./lib/route";
-import { follow, renewSession, takeReturn } from "./lib/session";
+import { follow, rememberSignedIn, renewSession, takeReturn } from "./lib/session";
 import { AccountPage } from "./pages/account";
 import { CreatePage } from "./pages/create";
 import { GitTokensPage } from "./pages/git_tokens";
@@ -81,6 +81,7 @@ export function App() {
       (response) => {
         if (live) {
           setUserName(response.user?.name ?? "");
+          rememberSignedIn();
           renewSession();
           const wanted = takeReturn();
           if (wanted && location.pathname === "/workspaces") {

@@ -11,20 +11,16 @@ function Icon({ children }: { children: ReactNode }) {
 }
 
 export const SearchIcon = () => <Icon><circle cx="9" cy="9" r="5.2" /><path d="M13 13l3.5 3.5" /></Icon>;
-export const MoreIcon = () => (
-  <Icon>
-    <circle cx="4.5" cy="10" r="0.9" fill="currentColor" /><circle cx="10" cy="10" r="0.9" fill="currentColor" />
-    <circle cx="15.5" cy="10" r="0.9" fill="currentColor" />
-  </Icon>
-);
 export const PinIcon = () => <Icon><path d="M7 3h6l-1 5 2.5 3h-9L8 8zM10 11v6" /></Icon>;
+export const StopIcon = () => <Icon><rect x="5.5" y="5.5" width="9" height="9" rx="1.5" /></Icon>;
+export const EditIcon = () => <Icon><path d="M4 16l.8-3.4L13 4.4a1.4 1.4 0 012 0l.6.6a1.4 1.4 0 010 2L7.4 15.2z" /></Icon>;
+export const TrashIcon = () => <Icon><path d="M4 6h12M8 6V4h4v2M5.5 6l.7 10h7.6l.7-10M8.5 9v4.5M11.5 9v4.5" /></Icon>;
 export const BranchIcon = () => (
   <Icon>
     <circle cx="6" cy="4.5" r="1.8" /><circle cx="6" cy="15.5" r="1.8" /><circle cx="14" cy="6.5" r="1.8" />
     <path d="M6 6.3v7.4M14 8.3c0 3-4 3-7.2 4.6" />
   </Icon>
 );
-export const ClockIcon = () => <Icon><circle cx="10" cy="10" r="6.5" /><path d="M10 6.2V10l2.6 1.8" /></Icon>;
 export const SunIcon = () => (
   <Icon>
     <circle cx="10" cy="10" r="3.2" />
@@ -37,9 +33,6 @@ export const CrossIcon = () => <Icon><path d="M5.5 5.5l9 9M14.5 5.5l-9 9" /></Ic
 export const WarnIcon = () => <Icon><path d="M10 3.2l7.3 13H2.7zM10 8v3.6M10 14v.1" /></Icon>;
 export const InfoIcon = () => <Icon><circle cx="10" cy="10" r="6.8" /><path d="M10 9.2v4M10 6.6v.1" /></Icon>;
 export const KeyIcon = () => <Icon><circle cx="7" cy="13" r="3.2" /><path d="M9.3 10.7L16 4M13 7l2 2" /></Icon>;
-export const OutIcon = () => <Icon><path d="M11 4h5v5M16 4l-7 7M14 11.5V16H4V6h4.5" /></Icon>;
-export const CopyIcon = () => <Icon><rect x="7" y="7" width="9" height="9" rx="1.6" /><path d="M13 7V5.2C13 4.5 12.5 4 11.8 4H5.2C4.5 4 4 4.5 4 5.2v6.6c0 .7.5 1.2 1.2 1.2H7" /></Icon>;
-export const LinkIcon = () => <Icon><path d="M8.5 11.5l3-3M9 6.5l1.4-1.4a3.2 3.2 0 014.5 4.5L13.5 11M11 13.5l-1.4 1.4a3.2 3.2 0 01-4.5-4.5L6.5 9" /></Icon>;
 
 export function Mark() {
   return (

@@ -1,13 +1,12 @@
 // One workspace of the list with everything that can be done to it.
-import { useState } from "react";
+import { type ReactNode, useState } from "react";
 import type { Workspace } from "../gen/gitpod/v1/workspace_pb";
 import { workspaces } from "../lib/api";
 import { errorText } from "../lib/errors";
 import { stateOf, stopReason } from "../lib/phases";
 import { navigate } from "../lib/route";
 import { branchOf, contextOf, idleText, lastUsedMs, nameOf, unsavedText } from "../lib/workspace";
-import { BranchIcon, CrossIcon, MoreIcon, PinIcon } from "./icons";
-import { Menu, type MenuItem } from "./menu";
+import { BranchIcon, CrossIcon, EditIcon, PinIcon, StopIcon, TrashIcon } from "./icons";
 import { Ago, Badge, Link, OutLink } from "./parts";
 import { DeleteDialog, RenameDialog } from "./workspace_dialogs";
 
@@ -55,20 +54,12 @@ export function WorkspaceRow({ workspace, now, onChange, onGone }: RowProps) {
       }
     });
 
-  const items: MenuItem[] = [
-    ...(state === "running" || state === "starting" ? [{ label: "Stop", onSelect: () => void stop() }] : []),
-    { label: pinned ? "Unpin" : "Pin", onSelect: () => void pin() },
-    { label: "Rename…", onSelect: () => setDialog("rename") },
-    { label: "Delete…", onSelect: () => setDialog("delete"), danger: true },
-  ];
-
   return (
-    <li className="workspace-row" data-state={state}>
+    <li className="workspace-row" data-workspace-id={id} data-state={state}>
       <div className="row-state"><Badge state={state} /></div>
       <div className="row-main">
         <p className="row-name">
           <Link href={`/start/#${id}`}>{name}</Link>
-          {pinned && <span className="pinned" title="Pinned"><PinIcon /><span className="hidden-label">Pinned</span></span>}
         </p>
         <p className="row-context">
           {context.href ? <OutLink href={context.href}>{context.text}</OutLink> : context.text}
@@ -85,7 +76,13 @@ export function WorkspaceRow({ workspace, now, onChange, onGone }: RowProps) {
       <div className="row-used dim"><Ago atMs={lastUsedMs(workspace)} nowMs={now} /></div>
       <div className="row-actions">
         <PrimaryAction workspace={workspace} state={state} busy={busy} onStart={() => void start()} />
-        <Menu label={`More actions for ${name}`} icon={<MoreIcon />} items={items} />
+        {(state === "running" || state === "starting") && (
+          <IconButton label={`Stop ${name}`} icon={<StopIcon />} disabled={busy !== undefined} onClick={() => void stop()} />
+        )}
+        <IconButton label={pinned ? `Unpin ${name}` : `Pin ${name}`} icon={<PinIcon />} pressed={pinned}
+          disabled={busy !== undefined} onClick={() => void pin()} />
+        <IconButton label={`Rename ${name}`} icon={<EditIcon />} onClick={() => setDialog("rename")} />
+        <IconButton label={`Delete ${name}`} icon={<TrashIcon />} onClick={() => setDialog("delete")} danger />
       </div>
       {dialog === "rename" && (
         <RenameDialog workspace={workspace} onChange={onChange} onClose={() => setDialog(undefined)} />
@@ -94,6 +91,22 @@ export function WorkspaceRow({ workspace, now, onChange, onGone }: RowProps) {
         <DeleteDialog workspace={workspace} onGone={onGone} onClose={() => setDialog(undefined)} />
       )}
     </li>
+  );
+}
+
+function IconButton({ label, icon, onClick, disabled, pressed, danger }: {
+  label: string;
+  icon: ReactNode;
+  onClick: () => void;
+  disabled?: boolean;
+  pressed?: boolean;
+  danger?: boolean;
+}) {
+  return (
+    <button type="button" className={danger ? "button ghost icon-only danger-hover" : "button ghost icon-only"}
+      aria-label={label} title={label.split(" ")[0]} aria-pressed={pressed} disabled={disabled} onClick={onClick}>
+      {icon}
+    </button>
   );
 }
 

@@ -5,6 +5,7 @@ import { forget, keep, kept } from "./storage";
 
 const RETURN_KEY = "return";
 const RENEW_KEY = "renewed";
+const SIGNED_IN_KEY = "signed-in"; // a hint for the log-in page, shared by all tabs
 const RENEW_EVERY_MS = 24 * 3600 * 1000;
 
 /** To the log-in, remembering where the person wanted to go, hash included. */
@@ -13,8 +14,29 @@ export function toLogin(): void {
     return;
   }
   const here = location.pathname + location.search + location.hash;
+  forget("local", SIGNED_IN_KEY);
   keep("session", RETURN_KEY, here);
   navigate(`/login?return=${encodeURIComponent(here)}`, { replace: true });
+}
+
+export function rememberSignedIn(): void {
+  keep("local", SIGNED_IN_KEY, "1");
+}
+
+/** Whether this browser was signed in when it last looked. */
+export function maybeSignedIn(): boolean {
+  return kept("local", SIGNED_IN_KEY) !== undefined;
+}
+
+/** Calls back when another tab signs in. Returns the end of it. */
+export function onSignedIn(callback: () => void): () => void {
+  const changed = (event: StorageEvent) => {
+    if (event.key === `gitpod.${SIGNED_IN_KEY}` && event.newValue !== null) {
+      callback();
+    }
+  };
+  window.addEventListener("storage", changed);
+  return () => window.removeEventListener("storage", changed);
 }
 
 /** The log-in page was opened with ?return=: remember it through the one-time link. */
@@ -66,5 +88,6 @@ export async function logOut(): Promise<void> {
   }
   forget("session", RETURN_KEY);
   forget("local", RENEW_KEY);
+  forget("local", SIGNED_IN_KEY);
   location.assign("/login");
 }

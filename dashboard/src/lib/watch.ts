@@ -5,6 +5,7 @@ import { Code } from "@connectrpc/connect";
 import type { WatchWorkspaceStatusResponse } from "../gen/gitpod/v1/workspace_pb";
 import { workspaces } from "./api";
 import { isCode } from "./errors";
+import { toLogin } from "./session";
 
 const BACKOFF_FIRST_MS = 500;
 const BACKOFF_MAX_MS = 15_000;
@@ -112,6 +113,9 @@ async function run(id: string, watcher: Watcher, stop: AbortSignal): Promise<voi
     }
     if (stop.aborted) {
       return;
+    }
+    if (isCode(error, Code.Unauthenticated)) {
+      toLogin();
     }
     if (isCode(error, Code.NotFound, Code.PermissionDenied, Code.Unauthenticated, Code.InvalidArgument)) {
       watcher.refused?.(error);

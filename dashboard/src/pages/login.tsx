@@ -3,7 +3,7 @@ import { type FormEvent, useEffect, useState } from "react";
 import { Copyable, Hint, Problem, useTitle } from "../components/parts";
 import { users } from "../lib/api";
 import { loginLink } from "../lib/context";
-import { follow, rememberReturn, takeReturn } from "../lib/session";
+import { follow, maybeSignedIn, onSignedIn, rememberReturn, takeReturn } from "../lib/session";
 
 export function LoginPage({ search }: { search: string }) {
   useTitle("Log in");
@@ -15,14 +15,20 @@ export function LoginPage({ search }: { search: string }) {
 
   useEffect(() => {
     rememberReturn(search);
-    // Perhaps the session is there already: another tab signed in.
     let live = true;
-    users.getAuthenticatedUser({}).then(
-      () => live && follow(takeReturn() ?? "/workspaces"),
-      () => undefined,
-    );
+    const goOn = () => {
+      users.getAuthenticatedUser({}).then(
+        () => live && follow(takeReturn() ?? "/workspaces"),
+        () => undefined,
+      );
+    };
+    if (maybeSignedIn()) {
+      goOn();
+    }
+    const end = onSignedIn(goOn);
     return () => {
       live = false;
+      end();
     };
   }, [search]);
 
