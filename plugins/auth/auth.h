@@ -161,7 +161,6 @@ int auth_revoke_session(gp_call_t *call, const ProtobufCMessage *req, ProtobufCM
 /* ---- links.c ---- */
 
 int auth_login_link(gp_call_t *call, gp_http_reply_t *reply, gp_err_t *err);
-int auth_login_link_head(gp_call_t *call, gp_http_reply_t *reply, gp_err_t *err);
 int auth_create_login_link(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMessage *res, gp_err_t *err);
 
 /* ---- handoff.c ---- */

@@ -48,8 +48,8 @@ static int auth_link_spend(gp_db_t *db, void *data, gp_err_t *err)
 }
 
 
-/* Browsers fetch links ahead of people; that must not spend one. */
-static bool auth_prefetch(const gp_call_t *call)
+/* Link checkers of mail and chat programs ask with HEAD, browsers fetch ahead of people: neither spends a link. */
+static bool auth_link_only_looked_at(const gp_call_t *call)
 {
     const char *purpose = gp_call_param(call, "HTTP_SEC_PURPOSE");
 
@@ -57,7 +57,7 @@ static bool auth_prefetch(const gp_call_t *call)
         purpose = gp_call_param(call, "HTTP_PURPOSE");
     }
 
-    return purpose != NULL && strstr(purpose, "prefetch") != NULL;
+    return strcmp(call->http_method, "GET") != 0 || (purpose != NULL && strstr(purpose, "prefetch") != NULL);
 }
 
 
@@ -70,8 +70,8 @@ int auth_login_link(gp_call_t *call, gp_http_reply_t *reply, gp_err_t *err)
     char *digest = NULL;
     int rc;
 
-    if (auth_prefetch(call)) {
-        reply->status = 503;
+    if (auth_link_only_looked_at(call)) {
+        reply->status = 204;
         auth_reply_private(call, reply);
         return 0;
     }
@@ -97,16 +97,6 @@ int auth_login_link(gp_call_t *call, gp_http_reply_t *reply, gp_err_t *err)
     gp_metric_add(auth->logins, 1);
 
     return auth_reply_redirect(call, reply, to != NULL && auth_path_valid(to) ? to : AUTH_LOGIN_DONE);
-}
-
-
-/* Link checkers of mail and chat programs ask with HEAD: the link stays good. */
-int auth_login_link_head(gp_call_t *call, gp_http_reply_t *reply, gp_err_t *err)
-{
-    reply->status = 200;
-    auth_reply_private(call, reply);
-
-    return 0;
 }
 
 

@@ -136,7 +136,6 @@ static const gp_method_t auth_methods[] = {
 /* clang-format off */
 static const gp_http_route_t auth_routes[] = {
     {"GET", "/api/login/link", auth_login_link},
-    {"HEAD", "/api/login/link", auth_login_link_head},
     {"POST", "/api/logout", auth_logout},
     {"POST", "/api/session/renew", auth_renew},
     {"GET", "/api/handoff", auth_handoff},
