@@ -1,0 +1,340 @@
+#!/usr/bin/perl
+# A service of the kit over its socket: calls, streams, cancellation, bad input, stop.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../lib";
+use FastCgi;
+use File::Temp;
+use IO::Select;
+use JSON::PP;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $echo = ($ENV{BUILD} // "$FindBin::Bin/../../build") . '/c/t/service/test_echo';
+$echo = $ENV{TEST_ECHO} if $ENV{TEST_ECHO};
+plan skip_all => "build it first: $echo" unless -x $echo;
+
+my $run = File::Temp->newdir('gp-kit-XXXXXX', TMPDIR => 1);
+my $sock = "$run/echo/fcgi.sock";
+my $get = '/gitpod.v1.WorkspaceService/GetWorkspace';
+my $watch = '/gitpod.v1.WorkspaceService/WatchWorkspaceStatus';
+my $pid;
+
+sub start {
+    my (@args) = @_;
+    $pid = fork // die "fork: $!";
+    if (!$pid) {
+        open STDERR, '>>', "$run/log";
+        exec $echo, '--run', $run, @args;
+        exit 127;
+    }
+    my $until = time + 10;
+    sleep 0.01 until FastCgi->connect($sock) || time > $until;
+}
+
+sub stop_service {
+    my $t = time;
+    kill TERM => $pid;
+    waitpid $pid, 0;
+    undef $pid;
+    return ($?, time - $t);
+}
+
+END {
+    my $status = $?;
+    if ($pid) { kill KILL => $pid; waitpid $pid, 0 }
+    $? = $status;
+}
+
+sub header { my ($res, $name) = @_; return map { $_->[1] } grep { lc $_->[0] eq lc $name } @{ $res->{headers} } }
+
+sub rpc {
+    my ($path, $body, %param) = @_;
+    return FastCgi->call($sock, { GITPOD_PATH => $path, CONTENT_TYPE => 'application/json', %param }, $body);
+}
+
+sub metric {
+    my ($name) = @_;
+    my ($value) = FastCgi->call($sock, { GITPOD_PATH => '/metrics', REQUEST_METHOD => 'GET' })->{body} =~ /^\Q$name\E (\S+)$/m;
+    return $value;
+}
+
+# Waits until the condition holds, at most 5 s.
+sub soon {
+    my ($cond) = @_;
+    my $until = time + 5;
+    while (time < $until) { return 1 if $cond->(); sleep 0.02 }
+    return 0;
+}
+
+sub envelope { my ($payload, $flags) = @_; return pack('CN', $flags // 0, length $payload) . $payload }
+
+sub envelopes {
+    my ($body) = @_;
+    my @out;
+    while (length $body >= 5) {
+        my ($flags, $len) = unpack 'CN', $body;
+        push @out, [ $flags, substr $body, 5, $len ];
+        $body = substr $body, 5 + $len;
+    }
+    return @out;
+}
+
+sub error_is {
+    my ($res, $status, $code, $text, $what) = @_;
+    my $json = eval { decode_json($res->{body}) } // {};
+    ok $res->{status} == $status && $json->{code} eq $code && $json->{message} =~ $text, $what
+        or diag explain { status => $res->{status}, body => $res->{body} };
+}
+
+mkdir "$run/echo";
+chmod 02750, "$run/echo";
+start();
+
+subtest 'socket' => sub {
+    my $mode = (stat $sock)[2];
+    is sprintf('%o', $mode & 07777), '660', 'the socket is for owner and group';
+    my $out = `$echo --run $run 2>&1`;
+    ok $? != 0 && $out =~ /another process serves/, 'a second process does not take the socket away';
+};
+
+subtest 'unary' => sub {
+    my $res = rpc($get, '{"workspaceId":"amber","unknownField":[1]}', GITPOD_USER => 'u1', GITPOD_CALLER => 'ide');
+    is $res->{status}, 200, 'JSON is answered';
+    is_deeply decode_json($res->{body})->{workspace}, { id => 'amber', metadata => { ownerId => 'u1', name => 'hello ide' } },
+        'the handler saw message, user and caller';
+    is_deeply [ header($res, 'Content-Type') ], ['application/json'], 'and is told so';
+
+    $res = rpc($get, "\x0a\x05amber", CONTENT_TYPE => 'application/proto');
+    is $res->{status}, 200, 'binary protobuf is answered';
+    like $res->{body}, qr/^\x0a.\x0a\x05amber/s, 'in binary protobuf';
+
+    $res = rpc($get, '{}', CONTENT_TYPE => 'application/json; charset=utf-8');
+    is $res->{status}, 200, 'a charset does not change the content type';
+    is rpc($get, '')->{status}, 200, 'an empty JSON body is an empty message';
+    error_is(rpc($get, '{"workspaceId":"fail"}'), 404, 'not_found', qr/^workspace_id: /, 'an error has code, status and text');
+    unlike rpc($get, '{"workspaceId":"fail"}')->{body}, qr/details/, 'and no empty list of details';
+};
+
+subtest 'bad input' => sub {
+    error_is(rpc($get, '{"workspaceId":5}'), 400, 'invalid_argument', qr/workspace_?id/i, 'a wrong type names the field');
+    error_is(rpc($get, '{"workspaceId":'), 400, 'invalid_argument', qr/./, 'broken JSON is refused');
+    error_is(rpc($get, "\xff\xff\xff\xff", CONTENT_TYPE => 'application/proto'), 400, 'invalid_argument', qr/./, 'protobuf garbage is refused');
+    error_is(rpc($get, "\x0a\x02\xff\xfe", CONTENT_TYPE => 'application/proto'), 400, 'invalid_argument', qr/workspace_?id/i,
+        'a string that is no UTF-8 names the field');
+    error_is(rpc('/gitpod.v1.WorkspaceService/Nothing', '{}'), 404, 'unimplemented', qr/WorkspaceService\/Nothing/, 'an unknown RPC is named');
+    error_is(rpc('/nothing', '{}'), 404, 'not_found', qr{/nothing}, 'an unknown path is named');
+    my $res = rpc($get, '', REQUEST_METHOD => 'GET');
+    error_is($res, 405, 'unimplemented', qr/takes POST, not GET/, 'RPCs take POST');
+    is_deeply [ header($res, 'Allow') ], ['POST'], 'as Allow says';
+    error_is(rpc($get, 'x=1', CONTENT_TYPE => 'text/plain'), 415, 'invalid_argument', qr{application/json or application/proto},
+        'a wrong content type names the right ones');
+    error_is(rpc($watch, '{}'), 415, 'invalid_argument', qr{application/connect\+json}, 'a stream needs its own content type');
+    error_is(rpc($get, '{"workspaceId":"' . 'x' x 4_200_000 . '"}'), 429, 'resource_exhausted', qr/4194304 bytes/, 'a body over the limit is refused');
+    error_is(rpc($get, '{}', HTTP_CONNECT_TIMEOUT_MS => 'soon'), 400, 'invalid_argument', qr/Timeout/, 'so is a timeout that is no number');
+    error_is(rpc($get, 'x', HTTP_CONTENT_ENCODING => 'gzip'), 404, 'unimplemented', qr/identity/, 'and compression');
+    error_is(rpc($get, '{}', HTTP_X => 'x' x 70_000), 431, 'resource_exhausted', qr/headers/, 'and headers of 70 KB');
+    is rpc($get, '{"workspaceId":"' . '[' x 100_000 . '"}')->{status}, 200, 'brackets inside a string are only text';
+    error_is(rpc($get, '{"x":' . '[' x 100_000 . ']' x 100_000 . '}'), 400, 'invalid_argument', qr/./, 'nesting has a bound');
+};
+
+subtest 'bad FastCGI' => sub {
+    for my $case (
+        [ 'HTTP', "GET / HTTP/1.1\r\nHost: x\r\n\r\n" ],
+        [ 'STDIN before PARAMS ended', FastCgi::record(1, 1, pack 'nCx5', 1, 1) . FastCgi::record(5, 1, 'x') ],
+        [ 'a name longer than its stream', FastCgi::record(1, 1, pack 'nCx5', 1, 1) . FastCgi::record(4, 1, "\x7f\x01a") . FastCgi::record(4, 1, '') ],
+        [ 'a NUL in a parameter', FastCgi::record(1, 1, pack 'nCx5', 1, 1) . FastCgi::record(4, 1, "\x01\x02a\0b") . FastCgi::record(4, 1, '') ],
+    ) {
+        my $c = FastCgi->connect($sock);
+        $c->send_raw($case->[1]);
+        ok $c->closed, "$case->[0] closes the connection";
+    }
+
+    my $c = FastCgi->connect($sock);
+    $c->send_raw(FastCgi::record(9, 0, FastCgi::pairs(FCGI_MPXS_CONNS => '', FCGI_MAX_CONNS => '')));
+    my $r = $c->next_record;
+    ok $r->[0] == 10 && $r->[2] eq FastCgi::pairs(FCGI_MPXS_CONNS => '0'), 'GET_VALUES says that we do not multiplex';
+    $c->send_raw(FastCgi::record(77, 0, 'x'));
+    $r = $c->next_record;
+    ok $r->[0] == 11 && unpack('C', $r->[2]) == 77, 'an unknown management type is named';
+    $c->send_raw(FastCgi::record(1, 7, pack 'nCx5', 3, 1));
+    $r = $c->next_record;
+    ok $r->[0] == 3 && $r->[1] == 7 && unpack('x4C', $r->[2]) == 3, 'another role than responder is refused';
+    $c->send_raw($c->request_bytes({ GITPOD_PATH => '/page', REQUEST_METHOD => 'GET' }, '', keep => 1));
+    is $c->answer->{status}, 200, 'and the connection still serves';
+};
+
+subtest 'keep-alive' => sub {
+    my $c = FastCgi->connect($sock);
+    for my $n (1 .. 3) {
+        $c->send_raw($c->request_bytes({ GITPOD_PATH => $get, REQUEST_METHOD => 'POST', CONTENT_TYPE => 'application/json' },
+            qq({"workspaceId":"w$n"}), keep => 1, id => $n));
+        is decode_json($c->answer->{body})->{workspace}{id}, "w$n", "request $n on one connection";
+    }
+    my $bytes = $c->request_bytes({ GITPOD_PATH => $get, REQUEST_METHOD => 'POST', CONTENT_TYPE => 'application/json' }, '{"workspaceId":"slow"}');
+    $c->send_raw($_) for split //, $bytes;
+    is decode_json($c->answer->{body})->{workspace}{id}, 'slow', 'a request that comes byte by byte';
+    ok $c->closed, 'without keep-alive the connection is closed after the answer';
+
+    $c = FastCgi->connect($sock);
+    $c->send_raw($c->request_bytes({ GITPOD_PATH => $get, REQUEST_METHOD => 'POST', CONTENT_TYPE => 'application/json' },
+        '{"workspaceId":"wait"}', keep => 1, id => 1));
+    $c->send_raw(FastCgi::record(1, 2, pack 'nCx5', 1, 1));
+    my $r = $c->next_record;
+    ok $r->[0] == 3 && $r->[1] == 2 && unpack('x4C', $r->[2]) == 1, 'a second request on a busy connection is told that we do not multiplex';
+};
+
+subtest 'plain paths' => sub {
+    my $res = FastCgi->call($sock, { GITPOD_PATH => '/form', REQUEST_METHOD => 'GET', QUERY_STRING => 'x=1&text=a%20b%2Bc+d',
+        HTTP_COOKIE => 'other=1; gp_session=one; gp_session=two' });
+    is $res->{status}, 201, 'the handler chooses the status';
+    is $res->{body}, 'text=a b+c d cookie=one n=2', 'query and cookies are decoded and counted';
+    is_deeply [ header($res, 'Set-Cookie') ], [ 'a=1', 'b=2' ], 'a header may come twice, in order';
+    is_deeply [ header($res, 'X-Injected'), header($res, 'X-Bad') ], [], 'a value with a line end is dropped';
+    $res = FastCgi->call($sock, { GITPOD_PATH => '/form', CONTENT_TYPE => 'application/x-www-form-urlencoded' }, 'text=from+form');
+    like $res->{body}, qr/^text=from form /, 'form fields are found too';
+    like(FastCgi->call($sock, { GITPOD_PATH => '/form', REQUEST_METHOD => 'GET', QUERY_STRING => 'text=%00' })->{body}, qr/^text=\(none\)/,
+        'a NUL is no text');
+    error_is(FastCgi->call($sock, { GITPOD_PATH => '/page', REQUEST_METHOD => 'PUT' }), 405, 'unimplemented', qr/takes GET/, 'wrong method');
+    is length FastCgi->call($sock, { GITPOD_PATH => '/page', REQUEST_METHOD => 'GET' })->{body}, 512, 'a page';
+};
+
+subtest 'streams' => sub {
+    my $call = sub { rpc($watch, envelope($_[0]), CONTENT_TYPE => 'application/connect+json', @_[ 1 .. $#_ ]) };
+    my $res = $call->('{"workspaceId":"count"}');
+    my @e = envelopes($res->{body});
+    is $res->{status}, 200, 'a stream is answered';
+    is_deeply [ map { $_->[0] } @e ], [ 0, 0, 0, 2 ], 'with three messages and an end';
+    is $e[0][1], '{"workspaceId":"count"}', 'in JSON';
+    is $e[3][1], '{}', 'whose end is no error';
+
+    $res = rpc($watch, envelope("\x0a\x05count"), CONTENT_TYPE => 'application/connect+proto');
+    @e = envelopes($res->{body});
+    is $e[2][1], "\x0a\x05count", 'and in protobuf';
+
+    my $end_error = sub { my ($r) = @_; my @all = envelopes($r->{body}); return decode_json($all[-1][1])->{error} };
+    $res = $call->('{"workspaceId":"fail"}');
+    is $res->{status}, 200, 'an error of a stream comes with status 200';
+    is $end_error->($res)->{code}, 'permission_denied', 'at its end';
+    is $end_error->($call->('{"workspaceId":3}'))->{code}, 'invalid_argument', 'so does a message that does not parse';
+    is $end_error->(rpc($watch, '{}', CONTENT_TYPE => 'application/connect+json'))->{code}, 'invalid_argument', 'and a missing envelope';
+    is $end_error->(rpc($watch, envelope('x', 1), CONTENT_TYPE => 'application/connect+json'))->{code}, 'unimplemented', 'and a compressed one';
+
+    my $t = time;
+    $res = $call->('{"workspaceId":"idle"}', HTTP_CONNECT_TIMEOUT_MS => 300);
+    is $end_error->($res)->{code}, 'deadline_exceeded', 'a stream ends at its deadline';
+    ok time - $t < 2, 'and not much later';
+    ok soon(sub { metric('echo_closed_total') == 1 }), 'of which its handler hears';
+};
+
+subtest 'cancellation' => sub {
+    my $param = { GITPOD_PATH => $get, REQUEST_METHOD => 'POST', CONTENT_TYPE => 'application/json' };
+    # one call waits already: the connection of the keep-alive test was closed
+    ok soon(sub { metric('echo_cancelled_total') == 1 }), 'a closed connection cancels its handler';
+    my $c = FastCgi->connect($sock);
+    $c->send_raw($c->request_bytes($param, '{"workspaceId":"wait"}', keep => 1));
+    sleep 0.05;
+    is metric('echo_cancelled_total'), 1, 'an open one does not';
+    $c->send_raw(FastCgi::record(2, 1, ''));
+    ok soon(sub { metric('echo_cancelled_total') == 2 }), 'ABORT does';
+    my $t = time;
+    error_is(rpc($get, '{"workspaceId":"wait"}', HTTP_CONNECT_TIMEOUT_MS => 200), 408, 'deadline_exceeded', qr/GetWorkspace/, 'the deadline ends a call');
+    ok time - $t < 2, 'in time';
+    ok soon(sub { metric('echo_cancelled_total') == 3 }), 'and its handler';
+
+    my $idle = FastCgi->connect($sock);
+    $idle->send_raw($idle->request_bytes({ %$param, GITPOD_PATH => $watch, CONTENT_TYPE => 'application/connect+json' }, envelope('{"workspaceId":"idle"}')));
+    ok $idle->next_record, 'a stream is open';
+    $idle->close;
+    ok soon(sub { metric('echo_closed_total') == 2 }), 'its handler hears when the client leaves';
+    ok soon(sub { metric('gitpod_service_requests') == 1 }), 'nothing is left behind';
+};
+
+subtest 'backpressure' => sub {
+    my $c = FastCgi->connect($sock);
+    $c->send_raw($c->request_bytes({ GITPOD_PATH => $watch, REQUEST_METHOD => 'POST', CONTENT_TYPE => 'application/connect+json' },
+        envelope('{"workspaceId":"flood"}')));
+    ok soon(sub { metric('echo_slow_total') == 1 }), 'a reader that does not read stops the writer';
+    my $res = $c->answer;
+    my @e = envelopes($res->{body});
+    is decode_json($e[-1][1])->{error}{code}, 'resource_exhausted', 'and is told so at the end';
+};
+
+subtest 'busy pool' => sub {
+    my @c;
+    my $param = { GITPOD_PATH => $get, REQUEST_METHOD => 'POST', CONTENT_TYPE => 'application/json' };
+    for (1 .. 8 + 1024 + 20) {
+        my $c = FastCgi->connect($sock) or last;
+        $c->send_raw($c->request_bytes($param, '{"workspaceId":"wait"}', keep => 1));
+        push @c, $c;
+    }
+    ok soon(sub { metric('gitpod_service_refused_total') >= 20 }), 'what does not fit the queue is refused';
+    my $res = $c[-1]->answer;
+    error_is($res, 503, 'resource_exhausted', qr/try again/, 'with 503');
+    is(FastCgi->call($sock, { GITPOD_PATH => '/health', REQUEST_METHOD => 'GET' })->{status}, 200, 'health is answered while every thread is busy');
+    my $before = metric('echo_cancelled_total');
+    $_->close for @c;
+    ok soon(sub { metric('gitpod_service_requests') == 1 }), 'and all of it goes with its clients';
+    is metric('echo_cancelled_total') - $before, 8, 'those that waited in the queue never ran';
+    is rpc($get, '{"workspaceId":"after"}')->{status}, 200, 'then it serves again';
+};
+
+subtest 'health and metrics' => sub {
+    my $res = FastCgi->call($sock, { GITPOD_PATH => '/health', REQUEST_METHOD => 'GET' });
+    is_deeply decode_json($res->{body}), { status => 'ok', checks => { root => 'ok' } }, 'health names its checks';
+    my $text = FastCgi->call($sock, { GITPOD_PATH => '/metrics', REQUEST_METHOD => 'GET' })->{body};
+    like $text, qr/^gitpod_service_calls_total\{method="gitpod.v1.WorkspaceService\/GetWorkspace",code="not_found"\} 2$/m, 'calls are counted by code';
+    my %seen;
+    my @twice = grep { $seen{$_}++ } $text =~ /^# TYPE (\S+)/mg;
+    is_deeply \@twice, [], 'each metric is described once';
+};
+
+subtest 'stop' => sub {
+    my $c = FastCgi->connect($sock);
+    my $idle = FastCgi->connect($sock);
+    $idle->send_raw($idle->request_bytes({ GITPOD_PATH => $watch, REQUEST_METHOD => 'POST', CONTENT_TYPE => 'application/connect+json' },
+        envelope('{"workspaceId":"idle"}'), keep => 1));
+    ok soon(sub { metric('gitpod_service_requests') == 2 }), 'a stream is open';
+    my ($status, $took) = stop_service();
+    is $status, 0, 'SIGTERM is a clean end';
+    ok $took < 3, 'that does not wait for idle streams' or diag $took;
+    my @e = envelopes($idle->answer->{body} // '');
+    is decode_json($e[-1][1])->{error}{code}, 'unavailable', 'which are told to call again';
+
+    start();
+    is rpc($get, '{}')->{status}, 200, 'the next start replaces the socket file';
+    kill KILL => $pid;
+    waitpid $pid, 0;
+    start();
+    is rpc($get, '{}')->{status}, 200, 'also after a kill';
+    is((stop_service())[0], 0, 'and ends again');
+};
+
+subtest 'options' => sub {
+    open my $fh, '>', "$run/conf";
+    print $fh "# comment\ngreeting = from file\npage = 2k\n";
+    close $fh;
+    start('--config', "$run/conf", '--page=3k');
+    like rpc($get, '{}')->{body}, qr/from file/, 'the file is read';
+    is length FastCgi->call($sock, { GITPOD_PATH => '/page', REQUEST_METHOD => 'GET' })->{body}, 3072, 'the argument wins';
+    stop_service();
+    for my $case (
+        [ ['--nonsense', '1'], qr/no option "nonsense"/ ], [ ['--port', '70000'], qr/70000 is outside 1 to 65535/ ],
+        [ ['--page', 'big'], qr/"big" is not a number of bytes/ ], [ ['--config', '/nonexistent'], qr/nonexistent/ ],
+        [ ['stray'], qr/"stray"/ ], [ ['--port'], qr/value is missing/ ], [ ['--log-level', 'loud'], qr/none of debug/ ],
+    ) {
+        my $out = `$echo --run $run @{ $case->[0] } 2>&1`;
+        ok $? >> 8 == 2 && $out =~ $case->[1], "refused: @{ $case->[0] }" or diag $out;
+    }
+    like `GITPOD_PAGE=x $echo --run $run 2>&1`, qr/GITPOD_PAGE/, 'a wrong environment variable is named';
+    like `$echo --help`, qr/--greeting <text>.*default: hello.*GITPOD_GREETING/s, 'help has type, default and environment';
+};
+
+open my $log, '<', "$run/log";
+my @lines = <$log>;
+my @broken = grep { !eval { decode_json($_) } } @lines;
+is_deeply \@broken, [], 'every line of the log is JSON';
+unlike join('', @lines), qr/runtime error|AddressSanitizer|ThreadSanitizer|assertion/, 'and none tells of a crash';
+
+done_testing;
