@@ -1,6 +1,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/die.h"
 #include "rpc/message.h"
 #include "rpc/message_codec.h"
 #include "rpc/utf8.h"
@@ -13,6 +14,8 @@
  * error names the field.
  */
 enum { GP_WIRE_VARINT = 0, GP_WIRE_64 = 1, GP_WIRE_BYTES = 2, GP_WIRE_32 = 5 };
+
+#define GP_WIRE_FIELDS_KNOWN_MAX 256 /* fields of one message type: bits of a set on the stack */
 
 #define GP_WIRE_FIELD_MAX ((UINT32_C(1) << 29) - 1)
 
@@ -175,9 +178,33 @@ static int gp_wire_field(gp_wire_check_t *check, const ProtobufCFieldDescriptor 
 }
 
 
+/*
+ * A message field in two pieces should be merged, says the specification; no
+ * encoder does that, and protobuf-c 1.4 reads outside its tables when it
+ * merges messages with a oneof (int_range_lookup() of case 0). So it is refused.
+ */
+static int gp_wire_once(gp_wire_check_t *check, const ProtobufCFieldDescriptor *field, size_t index, uint64_t *seen,
+                        const gp_codec_path_t *path)
+{
+    gp_codec_path_t here = {path, field->name, 0, false};
+    uint64_t bit = UINT64_C(1) << index % 64;
+
+    if (field->type != PROTOBUF_C_TYPE_MESSAGE || field->label == PROTOBUF_C_LABEL_REPEATED || gp_codec_is_oneof(field)) {
+        return 0;
+    }
+    if (seen[index / 64] & bit) {
+        return gp_codec_err(check->err, GP_INVALID_ARGUMENT, &here, "given twice");
+    }
+    seen[index / 64] |= bit;
+
+    return 0;
+}
+
+
 static int gp_wire_message(gp_wire_check_t *check, const ProtobufCMessageDescriptor *descriptor, gp_wire_t wire, int depth,
                            const gp_codec_path_t *path)
 {
+    uint64_t seen[GP_WIRE_FIELDS_KNOWN_MAX / 64] = {0};
     const ProtobufCFieldDescriptor *field;
     gp_wire_t part = {NULL, NULL};
     uint64_t tag;
@@ -187,6 +214,7 @@ static int gp_wire_message(gp_wire_check_t *check, const ProtobufCMessageDescrip
         return gp_codec_err(check->err, GP_INVALID_ARGUMENT, path, "nested deeper than %d messages", GP_RPC_DEPTH_MAX);
     }
 
+    gp_assert(descriptor->n_fields <= GP_WIRE_FIELDS_KNOWN_MAX);
     while (wire.p < wire.end) {
         if (!gp_wire_varint(&wire, &tag) || tag >> 3 == 0 || tag >> 3 > GP_WIRE_FIELD_MAX ||
             !gp_wire_skip(&wire, (unsigned) (tag & 7), &part)) {
@@ -196,8 +224,8 @@ static int gp_wire_message(gp_wire_check_t *check, const ProtobufCMessageDescrip
 
         field = protobuf_c_message_descriptor_get_field(descriptor, (unsigned) (tag >> 3));
         if (field != NULL) {
-            rc = gp_wire_field(check, field, (unsigned) (tag & 7), part, depth, path);
-            if (rc < 0) {
+            rc = gp_wire_once(check, field, (size_t) (field - descriptor->fields), seen, path);
+            if (rc < 0 || (rc = gp_wire_field(check, field, (unsigned) (tag & 7), part, depth, path)) < 0) {
                 return rc;
             }
         }
