@@ -263,6 +263,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "supervisor: it must be PID 1 of a workspace's container, for it ends every process it can reach when it stops\n");
         return 1;
     }
+    (void) close_range(3, ~0U, 0); /* what the engine left open is not for the children */
     (void) prctl(PR_SET_DUMPABLE, 0); /* not for the person's ptrace or /proc/1/environ */
     (void) umask(022);
     gp_log_init("supervisor", GP_LOG_INFO);
