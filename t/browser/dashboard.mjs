@@ -65,7 +65,7 @@ function someWorkspaces() {
     workspace('acme-docs-1a2b3c4d5e', 'docs', 'https://github.com/acme/docs', 'PHASE_INITIALIZING',
         { ago: 0, progress: { step: 'Cloning the repository', detail: 'Receiving objects: 43 % (1.2 MiB)', percent: 43 }, gitStatus: { branch: 'main' } });
     workspace('acme-legacy-7h8j9k0l1m', 'legacy', 'https://bitbucket.org/acme/legacy', 'PHASE_STOPPED',
-        { ago: 90, conditions: { failed: 'The branch "realease" does not exist in https://bitbucket.org/acme/legacy. Branches that do: main, release, next. Check the spelling in the URL.' } });
+        { ago: 90, conditions: { failed: 'The branch "mian" does not exist in https://bitbucket.org/acme/legacy. Branches that do: main, next. Check the spelling in the URL.' } });
     workspace('git-git-0p9o8i7u6y', 'git', 'https://github.com/git/git', 'PHASE_STOPPING', { ago: 1, progress: { step: 'Stopping the container', percent: -1 } });
     workspace('acme-infra-5t4r3e2w1q', 'infra with a rather long name that somebody typed in a meeting', 'https://github.com/acme/infrastructure-as-code-monorepo', 'PHASE_STOPPED', { ago: 60 * 24 * 30 });
 }
@@ -263,7 +263,7 @@ async function list() {
     await page.getByRole('heading', { name: 'No workspaces yet' }).waitFor();
     await look('empty');
     await page.getByRole('button', { name: /A branch or tag/ }).click();
-    is(await page.getByLabel('New workspace from a Git URL').inputValue(), 'https://github.com/git/git/tree/maint', 'an example fills the form');
+    is(await page.getByLabel('New workspace from a Git URL').inputValue(), 'https://github.com/octocat/Hello-World/tree/test', 'an example fills the form');
 
     someWorkspaces();
     await go('/workspaces');
@@ -276,9 +276,17 @@ async function list() {
         ? new Failure('invalid_argument', 'context_url: "nope" is not a URL of a Git repository. It looks like https://host/owner/repository.')
         : { metadata: { warnings: [] }, spec: { initializer: { specs: [{ git: { remoteUri: 'https://github.com/acme/shop.git', cloneTarget: 'next' } }] } } };
     expected = [/status of 400/];
-    await page.getByLabel('New workspace from a Git URL').fill('nope');
+    await page.getByLabel('New workspace from a Git URL').fill('https://host.example/nope');
     await page.getByText('is not a URL of a Git repository').waitFor();
     ok(true, 'a wrong URL is explained beside the field before it is sent');
+    world.answers.CreateAndStartWorkspace = (q) => new Failure('invalid_argument', `context_url.url: "${q.contextUrl.url}" is not a URL of a Git repository.`);
+    const asked = world.called('ParseContextURL').length;
+    await page.getByLabel('New workspace from a Git URL').fill('nope');
+    await page.waitForTimeout(600);
+    is(world.called('ParseContextURL').length, asked, 'half a URL is not asked about while it is typed');
+    await page.keyboard.press('Enter');
+    await page.getByText('is not a URL of a Git repository').waitFor();
+    ok(page.url().endsWith('/workspaces'), 'but explained when it is sent');
     await shot('workspaces-problem-light');
     expected = [];
     await page.getByLabel('New workspace from a Git URL').fill('https://github.com/acme/shop/tree/next');

@@ -2,10 +2,10 @@
 import { Copyable } from "./parts";
 
 const EXAMPLES = [
-  ["A repository", "https://github.com/git/git", "its default branch"],
-  ["A branch or tag", "https://github.com/git/git/tree/maint", "that branch, ready to push"],
-  ["A commit", "https://gitlab.com/owner/repo/-/commit/<sha>", "exactly that state"],
-  ["A file", "https://github.com/git/git/blob/master/README.md", "its repository and branch"],
+  ["A repository", "https://github.com/octocat/Hello-World", "its default branch"],
+  ["A branch or tag", "https://github.com/octocat/Hello-World/tree/test", "that branch, ready to push"],
+  ["A commit", "https://github.com/octocat/Hello-World/commit/7fd1a60b01f91b314f59955a4e4d4e80d8edf11d", "exactly that state"],
+  ["A file", "https://github.com/octocat/Hello-World/blob/master/README", "its repository and branch"],
 ] as const;
 
 export function EmptyState({ onExample }: { onExample: (url: string) => void }) {

@@ -12,7 +12,7 @@ function Icon({ children }: { children: ReactNode }) {
 
 export const SearchIcon = () => <Icon><circle cx="9" cy="9" r="5.2" /><path d="M13 13l3.5 3.5" /></Icon>;
 export const PinIcon = () => <Icon><path d="M7 3h6l-1 5 2.5 3h-9L8 8zM10 11v6" /></Icon>;
-export const StopIcon = () => <Icon><rect x="5.5" y="5.5" width="9" height="9" rx="1.5" /></Icon>;
+export const StopIcon = () => <Icon><circle cx="10" cy="10" r="6.8" /><rect x="7.6" y="7.6" width="4.8" height="4.8" rx="0.8" fill="currentColor" /></Icon>;
 export const EditIcon = () => <Icon><path d="M4 16l.8-3.4L13 4.4a1.4 1.4 0 012 0l.6.6a1.4 1.4 0 010 2L7.4 15.2z" /></Icon>;
 export const TrashIcon = () => <Icon><path d="M4 6h12M8 6V4h4v2M5.5 6l.7 10h7.6l.7-10M8.5 9v4.5M11.5 9v4.5" /></Icon>;
 export const BranchIcon = () => (

@@ -1,7 +1,7 @@
 // The form for a new workspace: says what a URL would open before it is sent.
 import { type FormEvent, useEffect, useRef, useState } from "react";
 import { workspaces } from "../lib/api";
-import { displayRepository, gitHost } from "../lib/context";
+import { displayRepository, gitHost, looksLikeRepository } from "../lib/context";
 import { createWorkspace } from "../lib/create";
 import { errorText, hostInText, wantsGitToken } from "../lib/errors";
 import { navigate } from "../lib/route";
@@ -38,7 +38,7 @@ export function NewWorkspace({ url, onUrl }: { url: string; onUrl: (url: string)
   useEffect(() => {
     setFound(undefined);
     setProblem(undefined);
-    if (wanted === "") {
+    if (!looksLikeRepository(wanted)) {
       return;
     }
     const controller = new AbortController();

@@ -137,7 +137,7 @@ function RowNote({ workspace, state, unsaved }: { workspace: Workspace; state: s
   } else if (state === "failed") {
     parts.push(stopReason(workspace.status));
   } else if (state === "stopped" && workspace.status?.conditions?.timeout) {
-    parts.push(stopReason(workspace.status));
+    parts.push("Stopped by itself: nobody used it");
   } else if (state === "running") {
     parts.push(idleText(workspace));
   }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { contextFromHash, contextFromPath, displayRepository, gitHost, loginLink, safeReturn, webLink } from "./context";
+import { contextFromHash, contextFromPath, displayRepository, gitHost, loginLink, looksLikeRepository, safeReturn, webLink } from "./context";
 
 const ORIGIN = "http://gitpod.localhost:8080";
 
@@ -49,6 +49,13 @@ describe("repositories and links", () => {
     [" host:8443 ", "host:8443"],
     ["", ""],
   ])("the Git host of %j is %j", (text, wanted) => expect(gitHost(text)).toBe(wanted));
+});
+
+describe("looksLikeRepository", () => {
+  it.each(["https://h/o/r", "github.com/o/r", "git@h:o/r.git", "file:///srv/r", "http://localhost:3000/r"])("%j does", (text) =>
+    expect(looksLikeRepository(text)).toBe(true));
+  it.each(["", "h", "https", "https://", "https://github.com", "https://github.com/", "some words"])("%j does not", (text) =>
+    expect(looksLikeRepository(text)).toBe(false));
 });
 
 describe("safeReturn", () => {

@@ -53,6 +53,14 @@ export function webLink(url: string): string | undefined {
   }
 }
 
+/** Whether it is worth asking the server what a text would open: a host and a path are there. */
+export function looksLikeRepository(text: string): boolean {
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) {
+    return /^(file:\/\/\/|[a-z][a-z0-9+.-]*:\/\/[^/\s]+\/)[^/\s]/i.test(text);
+  }
+  return /^[^/\s:]+[.:][^/\s]*\/[^/\s]/.test(text);
+}
+
 /** host[:port], lower case, of whatever was pasted: a host, a URL, git@host:path. */
 export function gitHost(text: string): string {
   let host = text.trim();

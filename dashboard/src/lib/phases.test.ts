@@ -97,6 +97,11 @@ describe("the timeline", () => {
     expect(timeline).toEqual({ instance: "i2", begin: { preparing: 80_000 } });
   });
 
+  it("begins anew after an end, even where no instance is named", () => {
+    const timeline = run(...whole, status(Phase.STOPPED, "", {}, 14_000), status(Phase.PREPARING, "", {}, 80_000));
+    expect(timeline).toEqual({ instance: "i1", begin: { preparing: 80_000 } });
+  });
+
   it("says what is waiting before anything is known", () => {
     expect(stepViews(emptyTimeline(""), "starting", 1)[0]!.state).toBe("active");
     expect(totalMs(emptyTimeline(""), 1)).toBeUndefined();

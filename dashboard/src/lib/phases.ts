@@ -93,8 +93,10 @@ export function emptyTimeline(instance: string): Timeline {
  */
 export function observe(timeline: Timeline, status: WorkspaceStatus, nowMs: number): Timeline {
   const instance = status.instanceId;
-  const current = instance === timeline.instance ? timeline : emptyTimeline(instance);
   const step = stepOf(status);
+  const over = timeline.end !== undefined || timeline.begin.ready !== undefined;
+  const again = over && step !== undefined && step !== "ready";
+  const current = instance === timeline.instance && !again ? timeline : emptyTimeline(instance);
   const transition = timestampMs(status.phase?.lastTransitionTime) ?? nowMs;
   if (!step) {
     if (lastStep(current) === undefined || current.end !== undefined) {

@@ -55,7 +55,7 @@ export function unsavedText(status: WorkspaceStatus | undefined): string {
 export function idleText(workspace: Workspace): string {
   const timeout = workspace.spec?.timeout;
   const ms = durationMs(timeout?.inactivity) || durationMs(timeout?.disconnected);
-  return ms ? `stops after ${formatDuration(ms)} without use` : "";
+  return ms ? `Stops after ${formatDuration(ms)} without use` : "";
 }
 
 /** Pinned first, then the last used. */
