@@ -330,6 +330,9 @@ static const gp_jose_public_t *gp_jose_pick(const gp_jose_keys_t *keys, unsigned
     const gp_jose_public_t *key;
     size_t i;
 
+    if (kid == NULL && json_object_get(header, "kid") == NULL && keys->n == 1) {
+        kid = keys->key[0].kid;
+    }
     if (kid == NULL || alg == NULL || json_object_get(header, "crit") != NULL || !gp_jwk_member_is(header, "typ", "JWT")) {
         return NULL;
     }

@@ -62,8 +62,8 @@ typedef struct {
 /*
  * gp_jose_verify() - check the signature of a compact token and read its claims
  *
- * The header must have a kid of the set and the alg of that key; "crit" is
- * refused, "typ" must be absent or JWT. Times, issuer and audience are not
+ * The header must have a kid of the set (or none, when the set has one key)
+ * and the alg of that key; "crit" is refused, "typ" must be absent or JWT. Times, issuer and audience are not
  * looked at: gp_jose_claims_check().
  *
  * 0: signature good, *ret_claims filled (clear it); GP_JOSE_NO: not a token of
