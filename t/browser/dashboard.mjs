@@ -400,10 +400,10 @@ async function settings() {
     is(await page.evaluate(() => getComputedStyle(document.body).backgroundColor), 'rgb(246, 247, 249)', 'the button of the header changes it');
     await page.getByLabel('As the system').check();
 
-    await page.evaluate(() => localStorage.removeItem('gitpod.renewed'));
+    await page.evaluate(() => localStorage.setItem('gitpod.renewed', String(Date.now() - 25 * 3600e3)));
     world.calls.length = 0;
     await go('/workspaces');
-    await until(() => world.called('/api/session/renew').length === 1, 'the session is renewed');
+    await until(() => world.called('/api/session/renew').length === 1, 'a session a day old is renewed');
     await go('/workspaces');
     await page.waitForTimeout(300);
     is(world.called('/api/session/renew').length, 1, 'once a day, not at each load');

@@ -1,10 +1,13 @@
 // A server of canned answers for dashboard.mjs: the built files under the
 // production CSP, and the Connect calls of the pages out of a plain object.
 import http from 'node:http';
+import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 
-const CSP = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'";
+// The header that the gateway sends with the dashboard.
+const CONF = new URL('../../conf/nginx/nginx_security.conf.in', import.meta.url);
+const CSP = /Content-Security-Policy "([^"]+)"/.exec(readFileSync(CONF, 'utf8'))[1];
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };
 const STATUS = { unauthenticated: 401, not_found: 404, invalid_argument: 400, unavailable: 503, failed_precondition: 412, internal: 500 };
 

@@ -63,9 +63,13 @@ export function follow(path: string): void {
   }
 }
 
-/** Keeps the session alive: at most once a day, silently. */
+/** Keeps the session alive: at most once a day, silently. A session first seen is young. */
 export function renewSession(): void {
   const last = Number(kept("local", RENEW_KEY) ?? 0);
+  if (last === 0) {
+    keep("local", RENEW_KEY, String(Date.now()));
+    return;
+  }
   if (Date.now() - last < RENEW_EVERY_MS) {
     return;
   }
