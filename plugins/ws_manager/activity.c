@@ -1,0 +1,148 @@
+/*
+ * Asks the supervisor of each running workspace every few seconds whether it is
+ * used, wishes to stop, or has an editor that does not stay up. A few threads
+ * share the work, so that one that hangs delays few.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "wsm.h"
+
+#define ACTIVITY_CRASHES_MAX 5 /* restarts of the editor */
+#define ACTIVITY_CRASH_WINDOW_MS 120000 /* within this long: a crash loop, if the supervisor says so */
+#define ACTIVITY_SILENT_MAX 3 /* unanswered polls until the container is looked at */
+
+static void activity_stop(wsm_t *m, const wsm_workspace_t *ws, gp_arena_t *arena, const char *timeout, const char *why)
+{
+    wsm_stop_t stop = {.timeout = timeout};
+    gp_err_t err = GP_ERR_INIT;
+
+    if (wsm_change(m, ws->id, arena, wsm_change_stop, &stop, NULL, &err) == 0) {
+        gp_log(GP_LOG_INFO, "workspace is stopped", "workspace", ws->id, "why", why, NULL);
+        wsm_wake(m, ws->id);
+    }
+}
+
+/* Its process may be gone without the engine knowing (its monitor was killed). */
+static void activity_silent(wsm_t *m, wsm_run_t *run, const wsm_workspace_t *ws, gp_arena_t *arena)
+{
+    wsm_container_t container;
+    gp_err_t err = GP_ERR_INIT;
+    char path[64];
+
+    if (++run->silent < ACTIVITY_SILENT_MAX) {
+        return;
+    }
+    run->silent = 0;
+    if (m->engine.inspect(&m->engine, wsm_container_name(ws, arena), arena, &container, &err) < 0 || !container.running ||
+        container.pid <= 0) {
+        return;
+    }
+    (void) snprintf(path, sizeof(path), "/proc/%lld", (long long) container.pid);
+    if (access(path, F_OK) < 0) {
+        wsm_fail(m, ws, arena, WSM_FAILED_UNEXPECTED,
+                 "The container's process is gone, and so is its monitor. Start the workspace again: your files are kept.");
+        wsm_wake(m, ws->id);
+    }
+}
+
+static void activity_editor(wsm_t *m, wsm_run_t *run, const wsm_workspace_t *ws, int restarts, gp_arena_t *arena)
+{
+    gp_err_t err = GP_ERR_INIT;
+    uint64_t now = gp_clock_ms();
+
+    if (strcmp(run->ide_instance, ws->instance) != 0 || now - run->ide_restarts_ms > ACTIVITY_CRASH_WINDOW_MS) {
+        (void) snprintf(run->ide_instance, sizeof(run->ide_instance), "%s", ws->instance);
+        run->ide_restarts = restarts;
+        run->ide_restarts_ms = now;
+        return;
+    }
+    if (restarts > run->ide_restarts && wsm_supervisor_ide(ws->address, false, NULL, NULL, arena, &err) == -GP_FAILED_PRECONDITION) {
+        wsm_fail(m, ws, arena, WSM_FAILED_UNEXPECTED, err.text);
+        wsm_wake(m, ws->id);
+    } else if (restarts - run->ide_restarts >= ACTIVITY_CRASHES_MAX) {
+        wsm_fail(m, ws, arena, WSM_FAILED_UNEXPECTED,
+                 "The editor crashes again and again. Start the workspace again; if it stays so, look for an extension or a setting that "
+                 "breaks it. Your files are kept.");
+        wsm_wake(m, ws->id);
+    }
+}
+
+static void activity_idle(wsm_t *m, wsm_run_t *run, const wsm_workspace_t *ws, int64_t said_ms, gp_arena_t *arena)
+{
+    int64_t now = gp_clock_epoch_ms(), last, idle_s;
+
+    if (said_ms > now) {
+        said_ms = now; /* a workspace's clock is its own */
+    }
+    (void) pthread_mutex_lock(&m->runs_lock);
+    if (said_ms > run->active_ms) {
+        run->active_ms = said_ms;
+    }
+    last = run->active_ms;
+    (void) pthread_mutex_unlock(&m->runs_lock);
+    if (ws->activity_ms > last) {
+        last = ws->activity_ms;
+    }
+    if (ws->phase_ms > last) {
+        last = ws->phase_ms;
+    }
+    idle_s = (now - last) / 1000;
+    if (idle_s >= m->conf->idle_timeout_s) {
+        activity_stop(m, ws, arena,
+                      gp_arena_printf(arena, "Nobody used the workspace for %lldh%02lldm, longer than %lldh%02lldm.",
+                                      (long long) idle_s / 3600, (long long) idle_s / 60 % 60, (long long) m->conf->idle_timeout_s / 3600,
+                                      (long long) m->conf->idle_timeout_s / 60 % 60),
+                      "idle");
+    }
+}
+
+static void activity_one(wsm_t *m, const wsm_workspace_t *ws)
+{
+    wsm_auto_arena arena = gp_arena_new(WSM_ARENA_BYTES);
+    wsm_run_t *run = wsm_run_get(m, ws->id);
+    wsm_activity_t activity = {0};
+    gp_err_t err = GP_ERR_INIT;
+
+    if (wsm_supervisor_activity(ws->address, arena, &activity, &err) < 0) {
+        activity_silent(m, run, ws, arena);
+        activity_idle(m, run, ws, 0, arena);
+        return;
+    }
+    run->silent = 0;
+    if (activity.stop_requested) {
+        activity_stop(m, ws, arena, NULL, "asked from inside");
+        return;
+    }
+    activity_editor(m, run, ws, activity.ide_restarts, arena);
+    activity_idle(m, run, ws, activity.last_activity_s * 1000, arena);
+}
+
+void *wsm_activity_loop(void *data)
+{
+    static atomic_int next;
+    wsm_t *m = data;
+    int share = atomic_fetch_add(&next, 1) % WSM_POLLERS;
+
+    while (!wsm_sleep(m, m->conf->activity_s * 1000)) {
+        wsm_auto_arena arena = gp_arena_new(WSM_ARENA_BYTES);
+        wsm_workspace_list_t list;
+        gp_err_t err = GP_ERR_INIT;
+
+        if (wsm_store_list(m->db, arena, &list, &err) < 0) {
+            gp_log(GP_LOG_ERROR, "cannot read the workspaces", "error", err.text, NULL);
+            continue;
+        }
+        for (int i = 0; i < list.n && !atomic_load(&m->stopping); i++) {
+            const wsm_workspace_t *ws = &list.items[i];
+
+            if (i % WSM_POLLERS == share && ws->deleted == WSM_KEPT && ws->phase == WSM_PHASE_RUNNING && *ws->address) {
+                activity_one(m, ws);
+            }
+        }
+    }
+    return NULL;
+}

@@ -1,0 +1,208 @@
+/*
+ * ws_manager: the truth about workspaces, and the hand that starts and stops
+ * their containers. Options, start and end of the process.
+ */
+#include <malloc.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/die.h"
+#include "base/log.h"
+#include "wsm.h"
+
+#define OPT(name, type, field, unit, value, min, max, text)                                                                                \
+    {                                                                                                                                      \
+        name, type, offsetof(wsm_conf_t, field), unit, value, min, max, text                                                               \
+    }
+
+static const gp_option_t options[] = {
+    OPT("installation", GP_OPT_STRING, installation, "", "default", 0, 0,
+        "Name of this installation on the machine: labels of containers, firewall table."),
+    OPT("engine-socket", GP_OPT_STRING, engine_socket, "", "", 0, 0,
+        "Docker-compatible API of the container engine; empty: <run>/engine/podman.sock."),
+    OPT("image", GP_OPT_STRING, image, "", "localhost/gitpod-workspace:latest", 0, 0, "Image of workspaces."),
+    OPT("supervisor-dir", GP_OPT_STRING, supervisor_dir, "", "/usr/local/lib/gitpod/build/supervisor", 0, 0,
+        "Directory with supervisor and gp, mounted read-only at /.supervisor."),
+    OPT("network", GP_OPT_STRING, network, "", "gitpod", 0, 0, "Network of workspaces in the engine; made when it is missing."),
+    OPT("bridge", GP_OPT_STRING, bridge, "", "gp-default", 0, 0, "Bridge interface of that network (at most 15 bytes)."),
+    OPT("subnet", GP_OPT_STRING, subnet, "", "10.88.0.0/20", 0, 0, "IPv4 range of that network, /16 to /24."),
+    OPT("uid-base", GP_OPT_INT, uid_base, "", "100000000", 65536, 4160749567, "First host uid of workspaces; each has 65,536 of them."),
+    OPT("idle-timeout", GP_OPT_SECONDS, idle_timeout_s, "s", "1800", 5, 2592000, "An unused workspace stops after this long."),
+    OPT("workers", GP_OPT_INT, workers, "", "8", 1, WSM_WORKERS_MAX, "Workspaces that start or stop at once; others wait their turn."),
+    OPT("class-memory", GP_OPT_BYTES, class_memory_bytes, "bytes", "4294967296", 268435456, 1099511627776,
+        "Memory of a workspace, swap included."),
+    OPT("class-cpus", GP_OPT_INT, class_cpus, "", "4", 1, 1024, "CPUs of a workspace; never more than the machine has."),
+    OPT("class-pids", GP_OPT_INT, class_pids, "", "4096", 64, 65536, "Processes and threads of a workspace."),
+    OPT("content-timeout", GP_OPT_SECONDS, content_timeout_s, "s", "3600", 10, 86400, "Longest time for putting content in place."),
+    OPT("content-stall", GP_OPT_SECONDS, content_stall_s, "s", "120", 5, 3600, "Content without progress for this long has failed."),
+    OPT("editor-timeout", GP_OPT_SECONDS, editor_timeout_s, "s", "60", 5, 3600, "Longest time from the go signal to the editor's answer."),
+    OPT("engine-timeout", GP_OPT_SECONDS, engine_timeout_s, "s", "60", 1, 3600,
+        "A start or stop waits this long for an engine that is away."),
+    OPT("reconcile-interval", GP_OPT_SECONDS, reconcile_s, "s", "5", 1, 600, "How often intent and engine are compared."),
+    OPT("activity-interval", GP_OPT_SECONDS, activity_s, "s", "5", 1, 600, "How often running workspaces are asked whether they are used."),
+    OPT("tombstone", GP_OPT_SECONDS, tombstone_s, "s", "3600", 10, 604800, "How long a deleted workspace's route record says so."),
+};
+
+static int check_database(void *data, gp_err_t *err)
+{
+    wsm_auto_arena arena = gp_arena_new(WSM_ARENA_BYTES);
+    wsm_t *m = data;
+    wsm_workspace_t ws;
+    int rc = wsm_store_get(m->db, "-", arena, &ws, err);
+
+    return rc == -GP_NOT_FOUND ? 0 : rc;
+}
+
+static const gp_check_t checks[] = {{"database", check_database}};
+
+static void make_metrics(wsm_t *m)
+{
+    static const int phases[] = {WSM_PHASE_PREPARING, WSM_PHASE_CREATING, WSM_PHASE_INITIALIZING,
+                                 WSM_PHASE_RUNNING,   WSM_PHASE_STOPPING, WSM_PHASE_STOPPED};
+    static const char *const reasons[] = {NULL, "content", NULL, "image", "unexpected"};
+    static const char *const steps[] = {"resolve", "content", "create", "start", "network", "editor"};
+    char labels[64];
+
+    for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++) {
+        (void) snprintf(labels, sizeof(labels), "phase=\"%s\"", wsm_phase_name(phases[i]));
+        m->metrics.phase[phases[i]] = gp_metric_gauge(m->service, "gitpod_ws_manager_workspaces", labels, "Workspaces by phase");
+    }
+    for (size_t i = 1; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+        if (reasons[i]) {
+            (void) snprintf(labels, sizeof(labels), "reason=\"%s\"", reasons[i]);
+            m->metrics.failed[i] =
+                gp_metric_counter(m->service, "gitpod_ws_manager_failures_total", labels, "Instances that failed, by reason");
+        }
+    }
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        (void) snprintf(labels, sizeof(labels), "step=\"%s\"", steps[i]);
+        m->metrics.start_ms[i] =
+            gp_metric_counter(m->service, "gitpod_ws_manager_start_milliseconds_total", labels, "Time of finished starts by step");
+    }
+    m->metrics.starts = gp_metric_counter(m->service, "gitpod_ws_manager_starts_total", "", "Starts that ended in a running workspace");
+    m->metrics.engine_up = gp_metric_gauge(m->service, "gitpod_ws_manager_engine_up", "", "1: the container engine answers");
+    m->metrics.redis_up = gp_metric_gauge(m->service, "gitpod_ws_manager_redis_up", "", "1: route records are written");
+    gp_metric_set(m->metrics.redis_up, 1);
+}
+
+static void init_names(wsm_t *m)
+{
+    const gp_service_conf_t *service = &m->conf->service;
+    bool plain = service->port == (strcmp(service->external_scheme, "https") == 0 ? 443 : 80);
+    char port[16] = "";
+
+    if (!plain) {
+        (void) snprintf(port, sizeof(port), ":%lld", (long long) service->port);
+    }
+    (void) snprintf(m->table, sizeof(m->table), "gitpod_%s", m->conf->installation);
+    (void) snprintf(m->gateway_url, sizeof(m->gateway_url), "%s://%s%s", service->external_scheme, service->domain, port);
+    (void) snprintf(m->host_suffix, sizeof(m->host_suffix), ".%s%s/", service->workspace_domain, port);
+}
+
+static void init_locks(wsm_t *m)
+{
+    pthread_condattr_t attr;
+
+    (void) pthread_mutex_init(&m->state_lock, NULL);
+    (void) pthread_mutex_init(&m->runs_lock, NULL);
+    (void) pthread_mutex_init(&m->watch_lock, NULL);
+    (void) pthread_mutex_init(&m->tick_lock, NULL);
+    (void) pthread_cond_init(&m->runs_cond, NULL);
+    (void) pthread_condattr_init(&attr);
+    (void) pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void) pthread_cond_init(&m->tick_cond, &attr);
+    (void) pthread_condattr_destroy(&attr);
+}
+
+static int open_stores(wsm_t *m, gp_err_t *err)
+{
+    const gp_service_conf_t *service = &m->conf->service;
+    wsm_auto_arena arena = gp_arena_new(WSM_ARENA_BYTES);
+    const char *path = gp_arena_printf(arena, "%s/ws_manager/ws_manager.db", service->state_dir);
+
+    (void) mkdir(gp_arena_printf(arena, "%s/instances", service->run_dir), 0711); /* there already when the set-up made it */
+    m->redis = gp_redis_new(gp_arena_printf(arena, GP_SOCKET_REDIS_FMT, service->run_dir), "ws_manager",
+                            gp_arena_printf(arena, "%s/secrets/redis-ws_manager", service->state_dir));
+    return wsm_store_open(path, &m->db, err);
+}
+
+static int init_engine(wsm_t *m, gp_err_t *err)
+{
+    char *socket = m->conf->engine_socket;
+    int rc = wsm_network_init(&m->network, m->table, m->conf->bridge, m->conf->subnet, (int) m->conf->service.port, err);
+
+    if (rc < 0) {
+        return rc;
+    }
+    if (!*socket && asprintf(&socket, GP_SOCKET_ENGINE_FMT, m->conf->service.run_dir) < 0) {
+        gp_die("out of memory");
+    }
+    const wsm_engine_conf_t conf = {.socket = socket,
+                                    .installation = m->conf->installation,
+                                    .network = m->conf->network,
+                                    .bridge = m->conf->bridge,
+                                    .subnet = m->conf->subnet,
+                                    .gateway = m->network.gateway};
+    wsm_engine_docker_init(&m->engine, &conf);
+    return wsm_network_secure(&m->network, err);
+}
+
+static int service_start(gp_service_t *service, const void *conf, void **ret_data, gp_err_t *err)
+{
+    static wsm_conf_t own;
+    wsm_t *m = calloc(1, sizeof(*m));
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    int rc;
+
+    if (!m) {
+        gp_die("out of memory");
+    }
+    (void) mallopt(M_ARENA_MAX, 2); /* many threads, little work in each */
+    own = *(const wsm_conf_t *) conf;
+    if (cpus > 0 && own.class_cpus > cpus) {
+        own.class_cpus = cpus;
+    }
+    m->service = service;
+    m->conf = &own;
+    init_names(m);
+    init_locks(m);
+    make_metrics(m);
+    *ret_data = m;
+    rc = open_stores(m, err);
+    rc = rc < 0 ? rc : init_engine(m, err);
+    return rc < 0 ? rc : wsm_manager_start(m, err);
+}
+
+static void service_stop(void *data)
+{
+    wsm_t *m = data;
+
+    wsm_manager_stop(m);
+    wsm_watch_stop(m);
+    m->redis = gp_redis_free(m->redis);
+    m->db = gp_db_close(m->db);
+    free(m);
+}
+
+int main(int argc, char **argv)
+{
+    const gp_service_def_t def = {
+        .name = "ws_manager",
+        .text = "Workspaces: their state, their containers, their routes",
+        .options = options,
+        .n_options = sizeof(options) / sizeof(options[0]),
+        .conf_size = sizeof(wsm_conf_t),
+        .methods = wsm_methods,
+        .n_methods = wsm_methods_n,
+        .checks = checks,
+        .n_checks = sizeof(checks) / sizeof(checks[0]),
+        .start = service_start,
+        .stop = service_stop,
+    };
+
+    return gp_service_main(&def, argc, argv);
+}
