@@ -19,6 +19,7 @@
 #include "jose/digest.h"
 #include "jose/jws.h"
 
+#include "ngx_gitpod_zone.h"
 #include "ngx_http_gitpod.h"
 #include "ngx_http_gitpod_request.h"
 
@@ -94,8 +95,10 @@ ngx_http_gitpod_claims_get(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
         return NGX_DECLINED;
     }
 
+    /* before the keys: what an old set verified never counts for a new one */
+
+    generation = __atomic_load_n(&ctx->zone->keys_seq, __ATOMIC_ACQUIRE) + 1;
     keys = ngx_gitpod_keys(ctx->zone, r->connection->log);
-    generation = (ngx_uint_t) (uintptr_t) keys;
 
     if (keys == NULL || gp_sha256(token->data, token->len, digest) != 0) {
         return NGX_ERROR;

@@ -1,0 +1,619 @@
+package GitpodGateway;
+
+# The gateway as it runs: the templates of conf/nginx filled in, stock nginx
+# with the module, a private Redis, real FastCGI programs and real HTTP servers
+# behind it. Everything lives in one temporary directory and ends with it.
+
+use strict;
+use warnings;
+
+use Cwd qw(abs_path);
+use Digest::SHA qw(sha256 sha256_hex);
+use Errno qw(EINTR);
+use Fcntl qw(:flock);
+use File::Basename qw(basename dirname);
+use File::Path qw(make_path remove_tree);
+use File::Temp qw(tempdir);
+use IO::Select;
+use IO::Socket::INET;
+use IO::Socket::UNIX;
+use JSON::PP;
+use MIME::Base64 qw(encode_base64url decode_base64url);
+use POSIX qw(:sys_wait_h);
+use Socket qw(SOCK_STREAM SOMAXCONN);
+use Test::More;
+use Time::HiRes qw(time sleep);
+
+use constant DEADLINE_S => 15;
+
+our $TOP = abs_path(dirname(__FILE__) . '/../..');
+our @SERVICES = qw(auth public_api ws_manager content ide);
+our $JSON = JSON::PP->new->canonical->utf8;
+
+my @servers;
+
+# new(%option): domain, workspace_domain, workers, start => 0 to wait with nginx,
+# edit => sub of ($name, $text) returning the text of a configuration file.
+sub new {
+    my ($class, %option) = @_;
+    my $self = bless {
+        domain => 'gitpod.test',
+        workspace_domain => 'ws-gitpod.test',
+        scheme => 'http',
+        workers => 1,
+        owner => '11111111-1111-4111-8111-111111111111',
+        other => '22222222-2222-4222-8222-222222222222',
+        edit => sub { $_[1] },
+        pid => $$,
+        children => [],
+        version => 0,
+        %option,
+    }, $class;
+
+    push @servers, $self;
+    $self->{dir} = tempdir('gpXXXXXX', DIR => '/tmp', CLEANUP => 0);
+    chmod 0755, $self->{dir};
+    $self->{run} = "$self->{dir}/run";
+    $self->{state} = "$self->{dir}/state";
+    $self->{port} //= free_port();
+    $self->{probe_port} = free_port();
+    $self->{external} //= "$self->{scheme}://$self->{domain}:$self->{port}";
+    make_path(map { "$self->{run}/$_" } 'conf', 'nginx', 'redis', 'instances', @SERVICES,
+        map { "gateway/$_" } @SERVICES, 'admin');
+    make_path(map { "$self->{state}/$_" } 'keys', 'secrets', 'log/nginx', 'redis');
+    $self->dashboard;
+    $self->{key} = $self->new_key('key-1');
+    $self->write_keys($self->{key});
+    $self->write_conf;
+    $self->start_redis;
+    $self->start_services;
+    $self->start unless exists $option{start} && !$option{start};
+    return $self;
+}
+
+sub free_port {
+    my $s = IO::Socket::INET->new(Listen => 1, LocalAddr => '0.0.0.0', LocalPort => 0, ReuseAddr => 1) or die "no port: $!";
+    return $s->sockport;
+}
+
+# A loopback address of our own: a workspace's ports are fixed, so each
+# workspace of a test has its address.
+sub free_address {
+    for (1 .. 100) {
+        my $address = sprintf '127.%d.%d.%d', 1 + int rand 254, int rand 255, 1 + int rand 254;
+        my $s = IO::Socket::INET->new(Listen => 1, LocalAddr => $address, LocalPort => 23000, ReuseAddr => 1) or next;
+        return $address;
+    }
+    die 'no free loopback address';
+}
+
+sub slurp {
+    my ($file) = @_;
+    open my $f, '<', $file or die "$file: $!";
+    local $/;
+    my $text = <$f>;
+    return $text // '';
+}
+
+sub spew {
+    my ($file, $text) = @_;
+    open my $f, '>', "$file.new" or die "$file: $!";
+    print $f $text;
+    close $f or die "$file: $!";
+    rename "$file.new", $file or die "$file: $!";
+}
+
+sub dashboard {
+    my ($self) = @_;
+    my $dir = $self->{dashboard} = "$self->{dir}/dashboard";
+    make_path("$dir/errors", "$dir/assets");
+    spew("$dir/index.html", "<!doctype html><title>Dashboard</title>\n");
+    spew("$dir/assets/app.js", "// app\n");
+    spew("$dir/errors/$_.html", "<!doctype html><title>Page $_</title>\n") for 401, 404, 502, 503;
+}
+
+sub module {
+    my $build = $ENV{BUILD} // '';
+    my @found = grep { -f $_ } $ENV{GITPOD_MODULE} // '', "$build/module/ngx_http_gitpod_module.so",
+        "$TOP/build/module/ngx_http_gitpod_module.so";
+    return $found[0] // die "no ngx_http_gitpod_module.so: set BUILD to the build directory\n";
+}
+
+sub callers_map {
+    my ($self) = @_;
+    my $file = "$self->{dir}/callers.map";
+    spew($file, join '',
+        qq{"public_api:/gitpod.internal.v1.WorkspaceManagerService/GetWorkspace" 1;\n},
+        qq{"admin:/gitpod.internal.v1.AuthService/CreateToken" 1;\n});
+    return $file;
+}
+
+sub write_conf {
+    my ($self) = @_;
+    my %value = (
+        RUN => $self->{run}, STATE => $self->{state}, LOG => "$self->{state}/log", PORT => $self->{port},
+        PROBE_ADDRESS => '127.0.0.1', PROBE_PORT => $self->{probe_port}, DOMAIN => $self->{domain},
+        WORKSPACE_DOMAIN => $self->{workspace_domain}, EXTERNAL_URL => $self->{external}, CIDR => '127.0.0.0/8',
+        MODULE => module(), DASHBOARD => $self->{dashboard}, CALLERS_MAP => $self->callers_map,
+        WORKERS => $self->{workers}, ZONE_SIZE => '64m',
+    );
+    for my $file (glob "$TOP/conf/nginx/*.in") {
+        (my $name = basename($file)) =~ s/\.in$//;
+        my $text = slurp($file);
+        $text =~ s/\@([A-Z_]+)\@/$value{$1} \/\/ die "$name: unknown \@$1\@"/ge;
+
+        # the tests' directories are root's; see environment of the tests
+        $text =~ s/^user .*;$/user root;/m;
+        $text =~ s/buffer=64k flush=1s//;
+        spew("$self->{run}/conf/$name", $self->{edit}->($name, $text));
+    }
+}
+
+# ---- processes ----
+
+sub child {
+    my ($self, $name, $code) = @_;
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        @servers = ();
+        $SIG{TERM} = $SIG{INT} = 'DEFAULT';
+        open STDIN, '<', '/dev/null';
+        open STDOUT, '>>', "$self->{state}/log/$name" or POSIX::_exit(1);
+        open STDERR, '>&', \*STDOUT;
+        eval { $code->(); 1 } or print STDERR $@;
+        POSIX::_exit(0);
+    }
+    push @{ $self->{children} }, $pid;
+    return $pid;
+}
+
+sub wait_for {
+    my ($what, $code) = @_;
+    my $end = time + DEADLINE_S;
+    while (time < $end) {
+        my $got = $code->();
+        return $got if $got;
+        sleep 0.02;
+    }
+    die "waited in vain for $what\n";
+}
+
+sub start_redis {
+    my ($self) = @_;
+    my $password = $self->{redis_password} = 'r' x 40;
+    spew("$self->{state}/secrets/redis-gateway", $password);
+    spew("$self->{state}/redis/users.acl", "user default on nopass ~* &* +\@all\nuser gateway on >$password ~gitpod:* &gitpod:* +\@all\n");
+    $self->{redis_socket} = "$self->{run}/redis/redis.sock";
+    my @command = ('redis-server', '--port', 0, '--unixsocket', $self->{redis_socket}, '--save', '', '--appendonly', 'no',
+        '--dir', "$self->{state}/redis", '--aclfile', "$self->{state}/redis/users.acl", '--daemonize', 'no');
+    $self->{redis_pid} = $self->child('redis.log', sub { exec @command or die "redis-server: $!" });
+    wait_for('Redis', sub { -S $self->{redis_socket} && IO::Socket::UNIX->new(Peer => $self->{redis_socket}) });
+    $self->redis('SET', 'gitpod:keys', $self->{jwks});
+}
+
+sub redis {
+    my ($self, @words) = @_;
+    my $s = $self->{redis} //= IO::Socket::UNIX->new(Peer => $self->{redis_socket}) // die "Redis: $!";
+    print $s '*' . @words . "\r\n", map { '$' . length($_) . "\r\n$_\r\n" } @words;
+    my $answer = <$s> // die 'Redis closed';
+    die "Redis: $answer" if $answer =~ /^-/;
+    return $answer;
+}
+
+sub start {
+    my ($self) = @_;
+    my $log = "$self->{state}/log/error.log";
+    my %preload;
+    if (module() && slurp_start(module()) =~ /__asan_init/) {
+        $preload{LD_PRELOAD} = join ' ', map { chomp(my $l = `gcc -print-file-name=$_.so`); $l } 'libasan', 'libubsan';
+        $preload{ASAN_OPTIONS} = 'detect_leaks=0';
+    }
+    $self->{nginx_pid} = $self->child('nginx.log', sub {
+        local @ENV{keys %preload} = values %preload;
+        exec '/usr/sbin/nginx', '-e', $log, '-c', "$self->{run}/conf/nginx.conf", '-g', "daemon off; error_log $log info;" or die "nginx: $!";
+    });
+    my $ok = eval {
+        wait_for('nginx', sub {
+            die "nginx ended\n" if waitpid($self->{nginx_pid}, WNOHANG) != 0;
+            IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{port});
+        });
+        1;
+    };
+    if (!$ok) {
+        BAIL_OUT("nginx did not start: " . slurp("$self->{state}/log/nginx.log") . (-f $log ? slurp($log) : ''));
+    }
+}
+
+sub slurp_start {
+    my ($file) = @_;
+    open my $f, '<:raw', $file or return '';
+    local $/;
+    return <$f> // '';
+}
+
+sub worker_pids {
+    my ($self) = @_;
+    return map { /^(\d+)/ ? $1 : () } `ps -o pid= --ppid $self->{nginx_pid}`;
+}
+
+sub error_log { my ($self) = @_; return slurp("$self->{state}/log/error.log") }
+sub access_log { my ($self) = @_; return map { $JSON->decode($_) } grep { /^\{/ } split /\n/, slurp("$self->{state}/log/nginx/access.log") }
+
+sub stop {
+    my ($self) = @_;
+    return if $self->{stopped} || $self->{pid} != $$;
+    $self->{stopped} = 1;
+    if (my $nginx = $self->{nginx_pid}) {
+        kill 'QUIT', $nginx;
+        my $end = time + 5;
+        while (time < $end && waitpid($nginx, WNOHANG) == 0) { sleep 0.02 }
+        kill 'TERM', $nginx if kill 0, $nginx;
+        waitpid $nginx, 0;
+    }
+    for my $pid (grep { $_ != ($self->{nginx_pid} // 0) } @{ $self->{children} }) {
+        kill 'KILL', $pid;
+        waitpid $pid, 0;
+    }
+    my $log = -f "$self->{state}/log/error.log" ? $self->error_log : '';
+    my @bad = grep { /\[(?:alert|crit|emerg)\]|AddressSanitizer|runtime error/ } split /\n/, $log . slurp("$self->{state}/log/nginx.log");
+    @bad = grep { !/$self->{expected_alert}/ } @bad if $self->{expected_alert};
+    is("@bad", '', 'nginx logged no alert and no crash');
+    if ($ENV{GITPOD_KEEP}) { diag("kept $self->{dir}") }
+    else { remove_tree($self->{dir}) }
+}
+
+sub finish { my ($self) = @_; $self->stop; done_testing() }
+
+END {
+    my $status = $?;
+    for my $self (@servers) {
+        next if $self->{pid} != $$ || $self->{stopped};
+        $self->{stopped} = 1;
+        kill 'TERM', $self->{nginx_pid} if $self->{nginx_pid};
+        sleep 0.1;
+        kill 'KILL', @{ $self->{children} } if @{ $self->{children} };
+        waitpid $_, 0 for @{ $self->{children} };
+        remove_tree($self->{dir}) unless $ENV{GITPOD_KEEP};
+    }
+    $? = $status;
+}
+
+# ---- services: a FastCGI program that answers as auth does, and echoes ----
+
+sub start_services {
+    my ($self) = @_;
+    require FCGI;
+    for my $service (@SERVICES) {
+        my $socket = FCGI::OpenSocket("$self->{run}/$service/fcgi.sock", 64);
+        chmod 0777, "$self->{run}/$service/fcgi.sock";
+        $self->{fcgi_pids}{$service} = [map { $self->child("$service.log", sub { $self->serve_fcgi($service, $socket) }) } 1 .. 4];
+    }
+}
+
+sub stop_service {
+    my ($self, $service) = @_;
+    for my $pid (@{ delete $self->{fcgi_pids}{$service} }) { kill 'KILL', $pid; waitpid $pid, 0 }
+    unlink "$self->{run}/$service/fcgi.sock";
+}
+
+sub note_call {
+    my ($self, $name) = @_;
+    open my $f, '>>', "$self->{dir}/calls" or die;
+    flock $f, LOCK_EX;
+    print $f "$name\n";
+    close $f;
+}
+
+# How often a plugin was asked for a path since the start.
+sub calls {
+    my ($self, $name) = @_;
+    return 0 if !-f "$self->{dir}/calls";
+    return scalar grep { $_ eq $name } split /\n/, slurp("$self->{dir}/calls");
+}
+
+sub serve_fcgi {
+    my ($self, $service, $socket) = @_;
+    my %env;
+    my ($in, $out, $err) = (IO::Handle->new, IO::Handle->new, IO::Handle->new);
+    my $request = FCGI::Request($in, $out, $err, \%env, $socket, FCGI::FAIL_ACCEPT_ON_INTR());
+    while ($request->Accept >= 0) {
+        my $path = $env{GITPOD_PATH} // '';
+        $self->note_call("$service $path");
+        my $length = $env{CONTENT_LENGTH} || 0;
+        my $body = '';
+        while (length $body < $length && read $in, my $piece, 65536) { $body .= $piece }
+        print $out $self->answer($service, $path, \%env, $body);
+        $request->Finish;
+    }
+}
+
+sub answer {
+    my ($self, $service, $path, $env, $body) = @_;
+    if ($path eq '/_internal/introspect') {
+        my $known = "$self->{dir}/token-" . sha256_hex($env->{GITPOD_TOKEN} // '');
+        sleep 0.3 if ($env->{GITPOD_TOKEN} // '') =~ /slow/;
+        return "Status: 401 Unauthorized\r\nContent-Type: application/json\r\n\r\n{}" if !-f $known;
+        my $token = $JSON->decode(slurp($known));
+        return "Status: 200 OK\r\nGitpod-User: $token->{user}\r\nGitpod-Token-Id: $token->{id}\r\nGitpod-Scopes: $token->{scopes}\r\n\r\n";
+    }
+    if ($path eq '/_internal/redeem') {
+        my $file = "$self->{dir}/code-" . sha256_hex($env->{GITPOD_CODE} // '');
+        my $text = -f $file ? slurp($file) : '';
+        my $spent = !unlink $file;
+        my $code = $text ? $JSON->decode($text) : {};
+        if ($spent || $code->{host} ne $env->{GITPOD_HOST} || $code->{nonce} ne sha256_hex($env->{GITPOD_NONCE})) {
+            return "Status: 403 Forbidden\r\n\r\n";
+        }
+        my $token = $self->workspace_token(host => $code->{host}, sub => $code->{user}, ws => $code->{ws});
+        return "Status: 200 OK\r\nGitpod-Workspace-Token: $token\r\nGitpod-Location: $code->{path}\r\nGitpod-User: $code->{user}\r\n\r\n";
+    }
+    if ($path eq '/api/handoff') {
+        my %arg = map { my ($k, $v) = split /=/, $_, 2; $v =~ s/%([0-9A-Fa-f]{2})/chr hex $1/ge; ($k, $v) } split /&/, $env->{QUERY_STRING};
+        my $code = 'c' . sha256_hex(rand() . $$ . time);
+        my ($ws) = $arg{host} =~ /^(?:\d+-)?([^.]+)\./;
+        $self->put_code($code, host => $arg{host}, nonce => $arg{nonce}, path => $arg{path}, user => $env->{GITPOD_USER}, ws => $ws);
+        return "Status: 303 See Other\r\nLocation: $self->{scheme}://$arg{host}:$self->{port}/_gitpod/handoff?code=$code\r\n\r\n";
+    }
+    my %seen = (service => $service, body_length => length $body, params => { map { $_ => $env->{$_} } keys %$env });
+    return "Status: 200 OK\r\nContent-Type: application/json\r\n\r\n" . $JSON->encode(\%seen);
+}
+
+sub put_code {
+    my ($self, $code, %what) = @_;
+    spew("$self->{dir}/code-" . sha256_hex($code), $JSON->encode(\%what));
+}
+
+sub put_token {
+    my ($self, $token, %what) = @_;
+    spew("$self->{dir}/token-" . sha256_hex($token), $JSON->encode({ user => $self->{owner}, id => 'token-1', scopes => '*', %what }));
+}
+
+sub drop_token { my ($self, $token) = @_; unlink "$self->{dir}/token-" . sha256_hex($token) }
+
+# ---- keys and tokens, made by openssl ----
+
+sub new_key {
+    my ($self, $kid) = @_;
+    my $file = "$self->{dir}/$kid.pem";
+    system("openssl ecparam -name prime256v1 -genkey -noout -out '$file' 2>/dev/null") == 0 or die 'openssl';
+    my $der = `openssl ec -in '$file' -pubout -outform DER 2>/dev/null`;
+    my $point = substr $der, -64;
+    return {
+        kid => $kid, file => $file,
+        jwk => { kty => 'EC', crv => 'P-256', alg => 'ES256', use => 'sig', kid => $kid,
+            x => encode_base64url(substr $point, 0, 32), y => encode_base64url(substr $point, 32) },
+    };
+}
+
+sub write_keys {
+    my ($self, @keys) = @_;
+    $self->{jwks} = $JSON->encode({ keys => [map { $_->{jwk} } @keys] });
+    spew("$self->{state}/keys/jwks.json", $self->{jwks});
+}
+
+sub publish_keys {
+    my ($self, @keys) = @_;
+    $self->write_keys(@keys);
+    $self->redis('SET', 'gitpod:keys', $self->{jwks});
+    $self->redis('PUBLISH', 'gitpod:keys:changes', $self->{jwks});
+}
+
+sub sign {
+    my ($self, $key, $text) = @_;
+    my $in = "$self->{dir}/sign-$$";
+    spew($in, $text);
+    my $der = `openssl dgst -sha256 -sign '$key->{file}' '$in'`;
+    unlink $in;
+    my ($r, $s) = $der =~ /^\x30.\x02(.)/s ? () : die 'signature';
+    my $at = 3;
+    my @half;
+    for (1, 2) {
+        my $length = ord substr $der, $at, 1;
+        my $number = substr $der, $at + 1, $length;
+        $number =~ s/^\0+//;
+        push @half, ("\0" x (32 - length $number)) . $number;
+        $at += $length + 2;
+    }
+    return join '', @half;
+}
+
+# claims in, token out; option header, key, signature replace what is normal
+sub jwt {
+    my ($self, $claims, %option) = @_;
+    my $key = $option{key} // $self->{key};
+    my $header = $option{header} // { alg => 'ES256', typ => 'JWT', kid => $key->{kid} };
+    my $text = join '.', map { encode_base64url($JSON->encode($_)) } $header, $claims;
+    return $text . '.' . ($option{signature} // encode_base64url($self->sign($key, $text)));
+}
+
+sub session_claims {
+    my ($self, %claim) = @_;
+    my $now = int time;
+    return { iss => $self->{domain}, aud => 'gitpod-session', sub => $self->{owner}, sid => 'session-1', iat => $now, exp => $now + 3600, %claim };
+}
+
+sub session_token { my ($self, %claim) = @_; return $self->jwt($self->session_claims(%claim)) }
+
+sub workspace_claims {
+    my ($self, %claim) = @_;
+    my $host = delete $claim{host};
+    my $now = int time;
+    return { iss => $self->{domain}, aud => $host, sub => $self->{owner}, sid => 'session-1', iat => $now, exp => $now + 3600, %claim };
+}
+
+sub workspace_token { my ($self, %claim) = @_; return $self->jwt($self->workspace_claims(%claim)) }
+
+# ---- routes and revocations, as their writers publish them ----
+
+sub route {
+    my ($self, $id, %member) = @_;
+    my $record = $JSON->encode({
+        version => ++$self->{version}, id => $id, instance => '33333333-3333-4333-8333-333333333333', phase => 'running',
+        admission => 'owner', owner => $self->{owner}, owner_token_sha256 => sha256_hex("owner-token-of-$id"), ports => [], %member,
+    });
+    $self->redis('HSET', 'gitpod:routes', $id, $record);
+    $self->redis('PUBLISH', 'gitpod:routes:changes', $record);
+    return $self->host($id);
+}
+
+sub revoke {
+    my ($self, $kind, $id, $epoch) = @_;
+    $epoch //= int time;
+    $self->redis('HSET', 'gitpod:revocations', "$kind:$id", $epoch);
+    $self->redis('PUBLISH', 'gitpod:revocations:changes', $JSON->encode({ kind => $kind, id => $id, epoch => $epoch }));
+}
+
+sub host { my ($self, $id) = @_; return "$id.$self->{workspace_domain}" }
+sub owner_token { my ($self, $id) = @_; return "owner-token-of-$id" }
+
+# A workspace with something listening on its ports; waits until it is routed.
+sub workspace {
+    my ($self, $id, %member) = @_;
+    my $ports = delete $member{listen} // [22999, 23000, 3000];
+    my $address = $member{address} //= free_address();
+    $self->{workspace_pids}{$id} = [map { $self->serve_workspace($id, $address, $_) } @$ports];
+    my $host = $self->route($id, %member);
+    wait_for("the route of $id", sub { $self->get($host, '/', 'X-Gitpod-Owner-Token' => 'none')->{status} != 404 });
+    return $host;
+}
+
+sub serve_workspace {
+    my ($self, $id, $address, $port) = @_;
+    my $listener = IO::Socket::INET->new(Listen => 64, LocalAddr => $address, LocalPort => $port, ReuseAddr => 1) or die "$address:$port: $!";
+    return $self->child("workspace.log", sub {
+        $SIG{CHLD} = 'IGNORE';
+        my $n = 0;
+        while (1) {
+            my $c = $listener->accept // next;
+            $n++;
+            next if fork;
+            eval { workspace_connection($c, "$id:$port", $n) };
+            POSIX::_exit(0);
+        }
+    });
+}
+
+# HTTP/1.1 as small as it can be: echoes what arrived.
+sub workspace_connection {
+    my ($c, $name, $n) = @_;
+    my $buffer = '';
+    my $fill = sub { my $got = sysread $c, $buffer, 65536, length $buffer; return $got };
+    while (1) {
+        while ($buffer !~ /\r\n\r\n/) { $fill->() or return }
+        $buffer =~ s/^(.*?)\r\n\r\n//s;
+        my ($line, @lines) = split /\r\n/, $1;
+        my ($method, $uri) = split / /, $line;
+        my @headers = map { [split /: */, $_, 2] } @lines;
+        my %header = map { lc $_->[0] => $_->[1] } @headers;
+
+        if (lc($header{upgrade} // '') eq 'websocket') {
+            print $c "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSet-Cookie: gp_workspace=evil\r\n\r\n";
+            $c->flush;
+            syswrite $c, $buffer if length $buffer;
+            while (sysread $c, my $piece, 65536) { syswrite $c, $piece }
+            return;
+        }
+
+        my ($length, $first) = (0, 0);
+        if (defined $header{'content-length'}) {
+            my $want = $header{'content-length'};
+            if ($uri eq '/early') {
+                while (!length $buffer) { $fill->() or return }
+                print $c "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nearly";
+                return;
+            }
+            while ($length < $want) {
+                if (!length $buffer) { $fill->() or return }
+                my $take = $want - $length;
+                $take = length $buffer if $take > length $buffer;
+                substr $buffer, 0, $take, '';
+                $length += $take;
+            }
+        }
+        my @extra;
+        push @extra, 'X-Accel-Redirect: /_gitpod/errors/json' if $uri =~ m{^/x-accel};
+        if ($uri =~ m{^/set-cookie\?(.*)}) {
+            push @extra, map { s/%([0-9A-F]{2})/chr hex $1/ger } map { "Set-Cookie: $_" } split /&/, $1;
+        }
+        my $body = $JSON->encode({ name => $name, connection => $n, method => $method, uri => $uri, headers => \@headers, body_length => $length });
+        my $status = $uri =~ m{^/status/(\d+)} ? $1 : 200;
+        print $c join "\r\n", "HTTP/1.1 $status X", 'Content-Type: application/json', 'Content-Length: ' . length $body, @extra, '', $body;
+        $c->flush;
+    }
+}
+
+# ---- the client ----
+
+# request($host, $method, $path, [name => value, ...], body): status, headers
+# (lower case => value, several joined by "\n"), body. Nothing is added but Host.
+sub request {
+    my ($self, $host, $method, $path, $headers, $body) = @_;
+    my $s = $self->{unix} ? IO::Socket::UNIX->new(Peer => $self->{unix}) : IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{port});
+    die "cannot connect: $!" if !$s;
+    $s->autoflush(1);
+    my @lines = ("$method $path HTTP/1.1");
+    push @lines, "Host: $host" if defined $host;
+    my @pairs = @{ $headers // [] };
+    while (my ($name, $value) = splice @pairs, 0, 2) { push @lines, "$name: $value" }
+    push @lines, 'Content-Length: ' . length $body if defined $body;
+    push @lines, 'Connection: close' if !grep { /^connection:/i } @lines;
+    local $SIG{PIPE} = 'IGNORE';
+    print $s join("\r\n", @lines), "\r\n\r\n", $body // '';
+    return $self->response($s, $method);
+}
+
+sub response {
+    my ($self, $s, $method) = @_;
+    my $text = '';
+    my $end = time + DEADLINE_S;
+    my $select = IO::Select->new($s);
+    my $more = sub {
+        my $left = $end - time;
+        die "no answer within " . DEADLINE_S . " s\n" if $left <= 0 || !$select->can_read($left);
+        return sysread $s, $text, 65536, length $text;
+    };
+    while ($text !~ /\r\n\r\n/) { $more->() or return { status => 0, headers => {}, body => $text } }
+    $text =~ s/^(.*?)\r\n\r\n//s;
+    my ($line, @lines) = split /\r\n/, $1;
+    my %headers;
+    for (@lines) {
+        my ($name, $value) = split /: */, $_, 2;
+        $headers{ lc $name } = defined $headers{ lc $name } ? $headers{ lc $name } . "\n" . $value : $value;
+    }
+    my ($status) = $line =~ /^HTTP\/1\.[01] (\d+)/;
+    return { status => $status, headers => \%headers, socket => $s, rest => $text, body => '' } if $status == 101;
+    my $body = '';
+    if (($headers{'transfer-encoding'} // '') eq 'chunked') {
+        while (1) {
+            while ($text !~ /^([0-9a-fA-F]+)\r\n/) { $more->() or last }
+            last if $text !~ s/^([0-9a-fA-F]+)\r\n//;
+            my $size = hex $1;
+            while (length $text < $size + 2) { $more->() or last }
+            $body .= substr $text, 0, $size;
+            substr $text, 0, $size + 2, '';
+            last if !$size;
+        }
+    } elsif ($method ne 'HEAD') {
+        my $length = $headers{'content-length'};
+        while (!defined $length || length $text < $length) { $more->() or last }
+        $body = $text;
+    }
+    my $json = ($headers{'content-type'} // '') =~ m{^application/json} ? eval { $JSON->decode($body) } : undef;
+    return { status => $status, headers => \%headers, body => $body, json => $json };
+}
+
+sub get { my ($self, $host, $path, @headers) = @_; return $self->request($host, 'GET', $path, \@headers) }
+sub browse { my ($self, $host, $path, @headers) = @_; return $self->get($host, $path, Accept => 'text/html,*/*;q=0.8', @headers) }
+sub post { my ($self, $host, $path, $body, @headers) = @_; return $self->request($host, 'POST', $path, [@headers], $body) }
+sub upgrade { my ($self, $host, $path, @headers) = @_; return $self->request($host, 'GET', $path, ['Connection' => 'Upgrade', 'Upgrade' => 'websocket', @headers]) }
+sub origin { my ($self, $host) = @_; return "$self->{scheme}://$host:$self->{port}" }
+
+# Headers that the program behind the gateway saw, lower case => values.
+sub seen {
+    my ($response) = @_;
+    my %seen;
+    for (@{ ($response->{json} // {})->{headers} // [] }) { push @{ $seen{ lc $_->[0] } }, $_->[1] }
+    return \%seen;
+}
+
+1;
