@@ -119,6 +119,7 @@ static const bad_t bad[] = {
     {"https://github.com/o/r/tree/%zz", "%-escape"},
     {"https://github.com/o/r/tree/%ff", "%-escape"},
     {"https://bitbucket.org/o/r/pull-requests/3", "branch"},
+    {"https://bb.example.com/projects/P/repos/r/browse?at=refs%2Fheads%2F", "name of a branch"},
     {"referrer:jetbrains/https://github.com/o/r", "prefixes"},
     {"imagebuild/https://github.com/o/r", "prefixes"},
     {"git@:owner/repo", "host"},
