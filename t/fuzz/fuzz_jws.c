@@ -1,0 +1,56 @@
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "jose/jws.h"
+#include "jose/key.h"
+
+/*
+ * Any bytes as a token, and as a key set. No input verifies: nobody but us has
+ * the private key. The second half of the input is the key set, after a NUL.
+ */
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static gp_jose_keys_t *keys;
+
+
+static void make_keys(void)
+{
+    gp_jose_key_t *key = NULL;
+    char *jwk = NULL, *set = NULL;
+
+    if (gp_jose_key_generate(&key) != 0 || gp_jose_key_to_jwk(key, &jwk) != 0 ||
+        gp_jose_jwks_format((const char *const *) &jwk, 1, &set) != 0 || gp_jose_keys_parse(set, strlen(set), &keys) != 0) {
+        abort();
+    }
+    free(jwk);
+    free(set);
+    key = gp_jose_key_free(key);
+}
+
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const uint8_t *nul = memchr(data, '\0', size);
+    size_t token_len = nul ? (size_t) (nul - data) : size;
+    gp_jose_keys_t *other = NULL;
+    gp_jose_claims_t claims = {0};
+
+    if (keys == NULL) {
+        make_keys();
+    }
+    if (gp_jose_verify(keys, GP_JOSE_ES256 | GP_JOSE_RS256, (const char *) data, token_len, &claims) == 0) {
+        abort();
+    }
+    if (nul != NULL && gp_jose_keys_parse((const char *) nul + 1, size - token_len - 1, &other) == 0) {
+        if (gp_jose_verify(other, GP_JOSE_ES256 | GP_JOSE_RS256, (const char *) data, token_len, &claims) == 0) {
+            (void) gp_jose_claims_check(&claims, NULL, NULL, 1700000000);
+            gp_jose_claims_clear(&claims);
+        }
+        other = gp_jose_keys_free(other);
+    }
+
+    return 0;
+}
