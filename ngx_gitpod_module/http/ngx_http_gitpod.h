@@ -1,7 +1,7 @@
 
 /*
- * The main module: the zone, Redis, the key set, probes and metrics.  Other
- * modules of this folder ask for the zone and use shared/ngx_gitpod.h.
+ * The main module: the zone, Redis, the key set.  Other modules of this
+ * folder ask it for the zone and use shared/ngx_gitpod.h.
  */
 
 
@@ -20,15 +20,13 @@ typedef struct {
     ngx_shm_zone_t      *shm_zone;
     ngx_gitpod_zone_t   *zone;          /* NULL without gitpod_zone */
     ngx_array_t         *cidrs;         /* of ngx_cidr_t, for addresses */
-    ngx_str_t            key_set;       /* text of gitpod_key_set_file */
-    ngx_str_t            key_set_file;
 
-    /* gitpod_redis */
-    ngx_addr_t           redis;
+    ngx_str_t            key_set_file;
+    ngx_str_t            key_set;       /* its text */
+
+    ngx_addr_t           redis;         /* sockaddr NULL: none */
     ngx_str_t            redis_user;
     ngx_str_t            redis_password;
-
-    ngx_array_t          checks;        /* of ngx_http_gitpod_check_t */
 } ngx_http_gitpod_main_conf_t;
 
 

@@ -1,0 +1,305 @@
+
+/*
+ * Prometheus text: the counters of all workers summed at scrape, the state of
+ * feed and checks.  No label has values that a user could make.
+ */
+
+
+#include "ngx_http_gitpod_probe.h"
+
+
+typedef struct {
+    const char             *family;
+    const char             *labels;
+    ngx_gitpod_counter_e    counter;
+    const char             *help;           /* of the first of a family */
+} ngx_http_gitpod_metric_t;
+
+
+static u_char *ngx_http_gitpod_metrics_counters(u_char *p, u_char *last,
+    ngx_gitpod_zone_t *zone);
+static u_char *ngx_http_gitpod_metrics_gauges(u_char *p, u_char *last,
+    ngx_gitpod_zone_t *zone);
+static u_char *ngx_http_gitpod_metrics_gauge(u_char *p, u_char *last,
+    const char *name, uint64_t value, const char *help);
+static u_char *ngx_http_gitpod_metrics_workers(u_char *p, u_char *last,
+    ngx_gitpod_zone_t *zone);
+static u_char *ngx_http_gitpod_metrics_checks(u_char *p, u_char *last,
+    ngx_gitpod_zone_t *zone, ngx_http_gitpod_probe_main_conf_t *pmcf);
+
+
+static ngx_http_gitpod_metric_t  ngx_http_gitpod_counters[] = {
+
+    { "gitpod_requests_total", "{outcome=\"ok\"}",
+      NGX_GITPOD_N_REQUEST_OK,
+      "Requests by what the gateway decided." },
+    { "gitpod_requests_total", "{outcome=\"handoff\"}",
+      NGX_GITPOD_N_REQUEST_HANDOFF, NULL },
+    { "gitpod_requests_total", "{outcome=\"bad\"}",
+      NGX_GITPOD_N_REQUEST_BAD, NULL },
+    { "gitpod_requests_total", "{outcome=\"unauthenticated\"}",
+      NGX_GITPOD_N_REQUEST_UNAUTHENTICATED, NULL },
+    { "gitpod_requests_total", "{outcome=\"forbidden\"}",
+      NGX_GITPOD_N_REQUEST_FORBIDDEN, NULL },
+    { "gitpod_requests_total", "{outcome=\"not_found\"}",
+      NGX_GITPOD_N_REQUEST_NOT_FOUND, NULL },
+    { "gitpod_requests_total", "{outcome=\"error\"}",
+      NGX_GITPOD_N_REQUEST_ERROR, NULL },
+    { "gitpod_requests_total", "{outcome=\"unavailable\"}",
+      NGX_GITPOD_N_REQUEST_UNAVAILABLE, NULL },
+
+    { "gitpod_credentials_total", "{kind=\"session\",outcome=\"ok\"}",
+      NGX_GITPOD_N_SESSION_OK,
+      "Credentials that were judged." },
+    { "gitpod_credentials_total", "{kind=\"session\",outcome=\"refused\"}",
+      NGX_GITPOD_N_SESSION_REFUSED, NULL },
+    { "gitpod_credentials_total", "{kind=\"token\",outcome=\"ok\"}",
+      NGX_GITPOD_N_TOKEN_OK, NULL },
+    { "gitpod_credentials_total", "{kind=\"token\",outcome=\"refused\"}",
+      NGX_GITPOD_N_TOKEN_REFUSED, NULL },
+    { "gitpod_credentials_total", "{kind=\"workspace\",outcome=\"ok\"}",
+      NGX_GITPOD_N_WORKSPACE_OK, NULL },
+    { "gitpod_credentials_total", "{kind=\"workspace\",outcome=\"refused\"}",
+      NGX_GITPOD_N_WORKSPACE_REFUSED, NULL },
+    { "gitpod_credentials_total", "{kind=\"owner_token\",outcome=\"ok\"}",
+      NGX_GITPOD_N_OWNER_TOKEN_OK, NULL },
+    { "gitpod_credentials_total",
+      "{kind=\"owner_token\",outcome=\"refused\"}",
+      NGX_GITPOD_N_OWNER_TOKEN_REFUSED, NULL },
+
+    { "gitpod_introspections_total", "{outcome=\"ok\"}",
+      NGX_GITPOD_N_ASK_OK,
+      "Questions about a token to the auth plugin." },
+    { "gitpod_introspections_total", "{outcome=\"refused\"}",
+      NGX_GITPOD_N_ASK_REFUSED, NULL },
+    { "gitpod_introspections_total", "{outcome=\"failed\"}",
+      NGX_GITPOD_N_ASK_FAILED, NULL },
+
+    { "gitpod_credential_cache_total", "{outcome=\"hit\"}",
+      NGX_GITPOD_N_CACHE_HIT,
+      "Look-ups in the cache of tokens." },
+    { "gitpod_credential_cache_total", "{outcome=\"stale\"}",
+      NGX_GITPOD_N_CACHE_STALE, NULL },
+    { "gitpod_credential_cache_total", "{outcome=\"miss\"}",
+      NGX_GITPOD_N_CACHE_MISS, NULL },
+
+    { "gitpod_handoffs_total", "{outcome=\"ok\"}",
+      NGX_GITPOD_N_HANDOFF_OK,
+      "Hand-off codes that were redeemed." },
+    { "gitpod_handoffs_total", "{outcome=\"refused\"}",
+      NGX_GITPOD_N_HANDOFF_REFUSED, NULL },
+
+    { "gitpod_origins_refused_total", "",
+      NGX_GITPOD_N_ORIGIN_REFUSED,
+      "Requests refused because of their Origin." },
+
+    { "gitpod_route_records_total", "{outcome=\"updated\"}",
+      NGX_GITPOD_N_ROUTE_UPDATED,
+      "Route records from Redis." },
+    { "gitpod_route_records_total", "{outcome=\"old\"}",
+      NGX_GITPOD_N_ROUTE_OLD, NULL },
+    { "gitpod_route_records_total", "{outcome=\"refused\"}",
+      NGX_GITPOD_N_ROUTE_REFUSED, NULL },
+    { "gitpod_route_records_total", "{outcome=\"full\"}",
+      NGX_GITPOD_N_ROUTE_FULL, NULL },
+
+    { "gitpod_revocations_total", "",
+      NGX_GITPOD_N_REVOKED,
+      "Revocations from Redis." },
+    { "gitpod_key_sets_total", "",
+      NGX_GITPOD_N_KEY_SET,
+      "Key sets that replaced another." },
+
+    { "gitpod_redis_connects_total", "",
+      NGX_GITPOD_N_REDIS_CONNECT,
+      "Attempts to connect to Redis." },
+    { "gitpod_redis_failures_total", "",
+      NGX_GITPOD_N_REDIS_FAIL,
+      "Connections to Redis that failed." },
+    { "gitpod_redis_messages_total", "",
+      NGX_GITPOD_N_REDIS_MESSAGE,
+      "Messages of the subscription." },
+    { "gitpod_redis_resyncs_total", "",
+      NGX_GITPOD_N_RESYNC,
+      "Complete readings of Redis." },
+    { "gitpod_leases_total", "",
+      NGX_GITPOD_N_LEASE,
+      "Times that a worker took over the feed." },
+
+    { NULL, NULL, NGX_GITPOD_COUNTERS_N, NULL }
+};
+
+
+ngx_buf_t *
+ngx_http_gitpod_metrics(ngx_http_request_t *r, ngx_gitpod_zone_t *zone,
+    ngx_http_gitpod_probe_main_conf_t *pmcf)
+{
+    size_t      size;
+    ngx_buf_t  *b;
+
+    size = 256 * (NGX_GITPOD_COUNTERS_N + 32)
+           + 128 * NGX_GITPOD_WORKERS_MAX
+           + 512 * (pmcf->checks.nelts + 1);
+
+    b = ngx_create_temp_buf(r->pool, size);
+    if (b == NULL) {
+        return NULL;
+    }
+
+    b->last = ngx_http_gitpod_metrics_counters(b->last, b->end, zone);
+    b->last = ngx_http_gitpod_metrics_gauges(b->last, b->end, zone);
+    b->last = ngx_http_gitpod_metrics_workers(b->last, b->end, zone);
+    b->last = ngx_http_gitpod_metrics_checks(b->last, b->end, zone, pmcf);
+
+    return b;
+}
+
+
+static u_char *
+ngx_http_gitpod_metrics_counters(u_char *p, u_char *last,
+    ngx_gitpod_zone_t *zone)
+{
+    uint64_t                   sum;
+    ngx_uint_t                 i;
+    ngx_http_gitpod_metric_t  *m;
+
+    for (m = ngx_http_gitpod_counters; m->family; m++) {
+
+        if (m->help) {
+            p = ngx_slprintf(p, last, "# HELP %s %s\n# TYPE %s counter\n",
+                             m->family, m->help, m->family);
+        }
+
+        sum = 0;
+
+        for (i = 0; i < NGX_GITPOD_WORKERS_MAX; i++) {
+            sum += zone->workers[i].counters[m->counter];
+        }
+
+        p = ngx_slprintf(p, last, "%s%s %uL\n", m->family, m->labels, sum);
+    }
+
+    return p;
+}
+
+
+static u_char *
+ngx_http_gitpod_metrics_gauges(u_char *p, u_char *last,
+    ngx_gitpod_zone_t *zone)
+{
+    uint64_t         now;
+    gp_jose_keys_t  *keys;
+
+    now = ngx_gitpod_now_ms();
+
+    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_routes",
+                      zone->routes.live, "Routes in the table.");
+    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_routes_max",
+                      zone->routes.records_max, "Routes it has room for.");
+    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_revocations",
+                      zone->revocations.live, "Revocations in the table.");
+    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_revocations_max",
+                      zone->revocations.records_max,
+                      "Revocations it has room for.");
+    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_credential_cache",
+                      zone->credentials.live, "Tokens in the cache.");
+    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_credential_cache_max",
+                      zone->credentials.records_max,
+                      "Tokens it has room for.");
+
+    keys = ngx_gitpod_keys(zone, ngx_cycle->log);
+
+    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_keys",
+                      keys ? gp_jose_keys_count(keys) : 0,
+                      "Keys that verify tokens.");
+
+    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_redis_subscribed",
+                      zone->feed.subscribed,
+                      "1 while a worker is subscribed.");
+    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_routes_synced",
+                      zone->feed.routes_synced,
+                      "1 after the first complete reading.");
+    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_redis_heard_age_ms",
+                      zone->feed.heard_ms ? now - zone->feed.heard_ms : 0,
+                      "Milliseconds since Redis said anything.");
+    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_redis_resync_age_ms",
+                      zone->feed.synced_ms ? now - zone->feed.synced_ms : 0,
+                      "Milliseconds since the last complete reading.");
+
+    return p;
+}
+
+
+static u_char *
+ngx_http_gitpod_metrics_gauge(u_char *p, u_char *last, const char *name,
+    uint64_t value, const char *help)
+{
+    return ngx_slprintf(p, last, "# HELP %s %s\n# TYPE %s gauge\n%s %uL\n",
+                        name, help, name, name, value);
+}
+
+
+static u_char *
+ngx_http_gitpod_metrics_workers(u_char *p, u_char *last,
+    ngx_gitpod_zone_t *zone)
+{
+    ngx_pid_t             pid;
+    uint64_t              now, lag, worst;
+    ngx_uint_t            i, n;
+    ngx_gitpod_worker_t  *worker;
+
+    n = 0;
+    worst = 0;
+    now = ngx_gitpod_now_ms();
+
+    for (i = 0; i < NGX_GITPOD_WORKERS_MAX; i++) {
+        worker = &zone->workers[i];
+        pid = (ngx_pid_t) worker->pid;
+
+        if (pid == 0 || !ngx_gitpod_process_alive(pid)) {
+            continue;
+        }
+
+        n++;
+        lag = now - ngx_min(worker->heartbeat_ms, now);
+        lag = (lag > NGX_GITPOD_TICK_MS) ? lag - NGX_GITPOD_TICK_MS : 0;
+        worst = ngx_max(worst, ngx_max(lag, worker->lag_ms));
+    }
+
+    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_workers", n,
+                      "Workers that run.");
+
+    return ngx_http_gitpod_metrics_gauge(p, last, "gitpod_worker_lag_ms",
+                      worst,
+                      "Milliseconds the latest event loop was late by.");
+}
+
+
+static u_char *
+ngx_http_gitpod_metrics_checks(u_char *p, u_char *last,
+    ngx_gitpod_zone_t *zone, ngx_http_gitpod_probe_main_conf_t *pmcf)
+{
+    ngx_uint_t                 i, passed;
+    const char                *why;
+    ngx_gitpod_check_state_t   state;
+    ngx_http_gitpod_check_t   *check;
+
+    if (pmcf->checks.nelts == 0) {
+        return p;
+    }
+
+    p = ngx_slprintf(p, last,
+                     "# HELP gitpod_check 1 when the check passes.\n"
+                     "# TYPE gitpod_check gauge\n");
+
+    check = pmcf->checks.elts;
+
+    for (i = 0; i < pmcf->checks.nelts; i++) {
+        passed = ngx_http_gitpod_check_passed(&check[i], zone, &state, &why);
+
+        p = ngx_slprintf(p, last, "gitpod_check{name=\"%V\"} %ui\n",
+                         &check[i].name, passed);
+    }
+
+    return p;
+}

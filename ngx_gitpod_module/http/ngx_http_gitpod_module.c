@@ -1,0 +1,583 @@
+
+/*
+ * The zone, what feeds it, and the tick of every worker.
+ */
+
+
+#include <sys/prctl.h>
+
+#include "ngx_http_gitpod.h"
+#include "ngx_gitpod_feed.h"
+
+
+#define NGX_HTTP_GITPOD_PASSWORD_MAX  512       /* bytes */
+
+
+static void *ngx_http_gitpod_create_main_conf(ngx_conf_t *cf);
+static char *ngx_http_gitpod_init_main_conf(ngx_conf_t *cf, void *conf);
+static char *ngx_http_gitpod_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_gitpod_conf_redis(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_gitpod_conf_password(ngx_conf_t *cf, ngx_str_t *path,
+    ngx_http_gitpod_main_conf_t *mcf);
+static char *ngx_http_gitpod_conf_key_set(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_gitpod_conf_cidr(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static ngx_int_t ngx_http_gitpod_read_file(ngx_conf_t *cf, ngx_str_t *path,
+    size_t max, ngx_str_t *text);
+static ngx_int_t ngx_http_gitpod_init_zone(ngx_shm_zone_t *shm_zone,
+    void *data);
+static ngx_int_t ngx_http_gitpod_init_process(ngx_cycle_t *cycle);
+static void ngx_http_gitpod_exit_process(ngx_cycle_t *cycle);
+static ngx_int_t ngx_http_gitpod_follow_master(ngx_cycle_t *cycle);
+static void ngx_http_gitpod_tick(ngx_event_t *ev);
+
+
+static ngx_command_t  ngx_http_gitpod_commands[] = {
+
+    { ngx_string("gitpod_zone"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE2,
+      ngx_http_gitpod_conf_zone,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("gitpod_redis"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE123,
+      ngx_http_gitpod_conf_redis,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("gitpod_key_set_file"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_gitpod_conf_key_set,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("gitpod_route_cidr"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_1MORE,
+      ngx_http_gitpod_conf_cidr,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_http_gitpod_module_ctx = {
+    NULL,                                  /* preconfiguration */
+    NULL,                                  /* postconfiguration */
+
+    ngx_http_gitpod_create_main_conf,      /* create main configuration */
+    ngx_http_gitpod_init_main_conf,        /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    NULL,                                  /* create location configuration */
+    NULL                                   /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_gitpod_module = {
+    NGX_MODULE_V1,
+    &ngx_http_gitpod_module_ctx,           /* module context */
+    ngx_http_gitpod_commands,              /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    ngx_http_gitpod_init_process,          /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    ngx_http_gitpod_exit_process,          /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+/* of this worker */
+
+static ngx_event_t         ngx_http_gitpod_ticker;
+static ngx_connection_t    ngx_http_gitpod_dummy;
+static ngx_gitpod_feed_t   ngx_http_gitpod_feed;
+
+
+static void *
+ngx_http_gitpod_create_main_conf(ngx_conf_t *cf)
+{
+    return ngx_pcalloc(cf->pool, sizeof(ngx_http_gitpod_main_conf_t));
+}
+
+
+static char *
+ngx_http_gitpod_init_main_conf(ngx_conf_t *cf, void *conf)
+{
+    ngx_http_gitpod_main_conf_t *mcf = conf;
+
+    if (mcf->shm_zone == NULL
+        && (mcf->redis.sockaddr || mcf->cidrs || mcf->key_set_file.len))
+    {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"gitpod_redis\", \"gitpod_route_cidr\" and "
+                      "\"gitpod_key_set_file\" need \"gitpod_zone\"");
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_gitpod_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_gitpod_main_conf_t *mcf = conf;
+
+    ssize_t     size;
+    ngx_str_t  *value;
+
+    if (mcf->shm_zone) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    size = ngx_parse_size(&value[2]);
+
+    if (size == NGX_ERROR || value[1].len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid zone \"%V\" of size \"%V\"", &value[1],
+                           &value[2]);
+        return NGX_CONF_ERROR;
+    }
+
+    if (size < NGX_GITPOD_ZONE_MIN) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "zone \"%V\" is too small: at least 1m, "
+                           "and 80m for 100,000 routes", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    mcf->shm_zone = ngx_shared_memory_add(cf, &value[1], size,
+                                          &ngx_http_gitpod_module);
+    if (mcf->shm_zone == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    mcf->shm_zone->init = ngx_http_gitpod_init_zone;
+    mcf->shm_zone->data = mcf;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_gitpod_conf_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_gitpod_main_conf_t *mcf = conf;
+
+    ngx_str_t   *value, path;
+    ngx_url_t    u;
+    ngx_uint_t   i;
+
+    if (mcf->redis.sockaddr) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    ngx_memzero(&u, sizeof(ngx_url_t));
+    u.url = value[1];
+
+    if (value[1].len < 6 || ngx_strncmp(value[1].data, "unix:", 5) != 0
+        || ngx_parse_url(cf->pool, &u) != NGX_OK)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V\" is not \"unix:\" and the path of a socket",
+                           &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    mcf->redis = u.addrs[0];
+
+    for (i = 2; i < cf->args->nelts; i++) {
+
+        if (ngx_strncmp(value[i].data, "user=", 5) == 0) {
+            mcf->redis_user.data = value[i].data + 5;
+            mcf->redis_user.len = value[i].len - 5;
+            continue;
+        }
+
+        if (ngx_strncmp(value[i].data, "password_file=", 14) == 0) {
+            path.data = value[i].data + 14;
+            path.len = value[i].len - 14;
+
+            if (ngx_http_gitpod_conf_password(cf, &path, mcf)
+                != NGX_CONF_OK)
+            {
+                return NGX_CONF_ERROR;
+            }
+
+            continue;
+        }
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\"", &value[i]);
+        return NGX_CONF_ERROR;
+    }
+
+    if (mcf->redis_user.len && mcf->redis_password.len == 0) {
+        return "has a user but no password_file";
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_gitpod_conf_password(ngx_conf_t *cf, ngx_str_t *path,
+    ngx_http_gitpod_main_conf_t *mcf)
+{
+    ngx_int_t   rc;
+    ngx_str_t  *text;
+
+    text = &mcf->redis_password;
+
+    rc = ngx_http_gitpod_read_file(cf, path, NGX_HTTP_GITPOD_PASSWORD_MAX,
+                                   text);
+
+    if (rc == NGX_DECLINED) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           "password file \"%V\" cannot be opened", path);
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    while (text->len
+           && (text->data[text->len - 1] == LF
+               || text->data[text->len - 1] == CR))
+    {
+        text->len--;
+    }
+
+    if (text->len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "password file \"%V\" is empty", path);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_gitpod_conf_key_set(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_gitpod_main_conf_t *mcf = conf;
+
+    ngx_int_t   rc;
+    ngx_str_t  *value;
+
+    if (mcf->key_set_file.len) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    mcf->key_set_file = value[1];
+
+    rc = ngx_http_gitpod_read_file(cf, &mcf->key_set_file,
+                                   GP_JOSE_KEY_SET_MAX, &mcf->key_set);
+
+    if (rc == NGX_DECLINED) {
+        ngx_conf_log_error(NGX_LOG_NOTICE, cf, ngx_errno,
+                           "key set \"%V\" cannot be opened: "
+                           "keys will come from Redis", &mcf->key_set_file);
+        return NGX_CONF_OK;
+    }
+
+    return (rc == NGX_OK) ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+/* NGX_DECLINED: it could not be opened. */
+
+static ngx_int_t
+ngx_http_gitpod_read_file(ngx_conf_t *cf, ngx_str_t *path, size_t max,
+    ngx_str_t *text)
+{
+    size_t     size;
+    ssize_t    n;
+    ngx_fd_t   fd;
+
+    if (ngx_conf_full_name(cf->cycle, path, 1) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    fd = ngx_open_file(path->data, NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
+
+    if (fd == NGX_INVALID_FILE) {
+        return NGX_DECLINED;
+    }
+
+    text->len = 0;
+    text->data = ngx_pnalloc(cf->pool, max + 1);
+
+    if (text->data == NULL) {
+        (void) ngx_close_file(fd);
+        return NGX_ERROR;
+    }
+
+    for (size = 0; size <= max; size += n) {
+        n = ngx_read_fd(fd, text->data + size, max + 1 - size);
+
+        if (n <= 0) {
+            break;
+        }
+    }
+
+    (void) ngx_close_file(fd);
+
+    if (n < 0 || size > max) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, (n < 0) ? ngx_errno : 0,
+                           "\"%V\" cannot be read, or is longer than %uz "
+                           "bytes", path, max);
+        return NGX_ERROR;
+    }
+
+    text->len = size;
+
+    return NGX_OK;
+}
+
+
+static char *
+ngx_http_gitpod_conf_cidr(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_gitpod_main_conf_t *mcf = conf;
+
+    ngx_int_t    rc;
+    ngx_str_t   *value;
+    ngx_cidr_t  *cidr;
+    ngx_uint_t   i;
+
+    if (mcf->cidrs == NULL) {
+        mcf->cidrs = ngx_array_create(cf->pool, 2, sizeof(ngx_cidr_t));
+        if (mcf->cidrs == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        cidr = ngx_array_push(mcf->cidrs);
+        if (cidr == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        rc = ngx_ptocidr(&value[i], cidr);
+
+        if (rc == NGX_ERROR) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"%V\" is not an address range", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        if (rc == NGX_DONE) {
+            ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                               "low address bits of %V are meaningless",
+                               &value[i]);
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_gitpod_init_zone(ngx_shm_zone_t *shm_zone, void *data)
+{
+    ngx_http_gitpod_main_conf_t *old = data;
+
+    ngx_http_gitpod_main_conf_t  *mcf;
+
+    mcf = shm_zone->data;
+
+    if (old) {
+        if (ngx_gitpod_zone_check(old->zone) != NGX_OK) {
+            ngx_log_error(NGX_LOG_EMERG, shm_zone->shm.log, 0,
+                          "gitpod_zone \"%V\" was laid out by another "
+                          "version of the module: restart nginx",
+                          &shm_zone->shm.name);
+            return NGX_ERROR;
+        }
+
+        mcf->zone = old->zone;
+
+    } else {
+        mcf->zone = ngx_gitpod_zone_create(
+                                (ngx_slab_pool_t *) shm_zone->shm.addr);
+        if (mcf->zone == NULL) {
+            ngx_log_error(NGX_LOG_EMERG, shm_zone->shm.log, 0,
+                          "gitpod_zone \"%V\" is too small",
+                          &shm_zone->shm.name);
+            return NGX_ERROR;
+        }
+    }
+
+    /* a bad file is no reason not to start: keys come from Redis too */
+
+    if (mcf->key_set.len) {
+        (void) ngx_gitpod_keys_feed(mcf->zone, &mcf->key_set,
+                                    shm_zone->shm.log);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_gitpod_init_process(ngx_cycle_t *cycle)
+{
+    ngx_event_t                  *ev;
+    ngx_gitpod_feed_t            *feed;
+    ngx_http_gitpod_main_conf_t  *mcf;
+
+    mcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_gitpod_module);
+
+    if (mcf == NULL || mcf->zone == NULL) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_gitpod_follow_master(cycle) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_process != NGX_PROCESS_WORKER
+        && ngx_process != NGX_PROCESS_SINGLE)
+    {
+        return NGX_OK;
+    }
+
+    /* what a killed worker with our number may have left */
+
+    ngx_gitpod_lease_drop(mcf->zone);
+
+    ngx_gitpod_keys_done();
+    ngx_gitpod_worker_enter(mcf->zone, cycle->log);
+
+    feed = &ngx_http_gitpod_feed;
+
+    ngx_memzero(feed, sizeof(ngx_gitpod_feed_t));
+
+    feed->zone = mcf->zone;
+    feed->log = cycle->log;
+    feed->addr = mcf->redis;
+    feed->user = mcf->redis_user;
+    feed->password = mcf->redis_password;
+    feed->cidrs = mcf->cidrs;
+
+    ngx_gitpod_feed_init(feed);
+
+    ev = &ngx_http_gitpod_ticker;
+
+    ngx_memzero(ev, sizeof(ngx_event_t));
+
+    ngx_http_gitpod_dummy.fd = (ngx_socket_t) -1;
+
+    ev->handler = ngx_http_gitpod_tick;
+    ev->log = cycle->log;
+    ev->data = &ngx_http_gitpod_dummy;
+    ev->cancelable = 1;
+
+    ngx_add_timer(ev, 1);
+
+    return NGX_OK;
+}
+
+
+/*
+ * A worker whose master was killed would keep the ports.  The credentials of
+ * the process do not change any more at this point, which would undo it.
+ */
+
+static ngx_int_t
+ngx_http_gitpod_follow_master(ngx_cycle_t *cycle)
+{
+    if (ngx_process == NGX_PROCESS_SINGLE) {
+        return NGX_OK;
+    }
+
+    if (prctl(PR_SET_PDEATHSIG, SIGQUIT, 0, 0, 0) == -1) {
+        ngx_log_error(NGX_LOG_ALERT, cycle->log, ngx_errno,
+                      "prctl(PR_SET_PDEATHSIG) failed");
+        return NGX_ERROR;
+    }
+
+    /* it may have died before that */
+
+    if (getppid() != ngx_parent && raise(SIGQUIT) != 0) {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_gitpod_tick(ngx_event_t *ev)
+{
+    ngx_gitpod_feed_t  *feed;
+
+    feed = &ngx_http_gitpod_feed;
+
+    ngx_gitpod_worker_stamp(feed->zone);
+
+    if (ngx_exiting || ngx_quit || ngx_terminate) {
+        ngx_gitpod_feed_stop(feed);
+        ngx_gitpod_lease_drop(feed->zone);
+
+    } else if (ngx_gitpod_lease_held(feed->zone)
+               && ngx_gitpod_lease_keep(feed->zone) == NGX_OK)
+    {
+        ngx_gitpod_feed_tick(feed);
+
+    } else {
+        ngx_gitpod_feed_stop(feed);
+
+        if (ngx_gitpod_lease_take(feed->zone) == NGX_OK
+            && feed->addr.sockaddr)
+        {
+            ngx_gitpod_feed_start(feed);
+        }
+    }
+
+    ngx_add_timer(ev, NGX_GITPOD_TICK_MS);
+}
+
+
+static void
+ngx_http_gitpod_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_gitpod_feed_t  *feed;
+
+    feed = &ngx_http_gitpod_feed;
+
+    if (feed->zone == NULL) {
+        return;
+    }
+
+    ngx_gitpod_feed_stop(feed);
+    ngx_gitpod_lease_drop(feed->zone);
+    ngx_gitpod_worker_leave(feed->zone);
+    ngx_gitpod_keys_done();
+
+    feed->zone = NULL;
+}

@@ -1,0 +1,439 @@
+
+#include "ngx_gitpod_zone.h"
+
+
+/* the slot of this process */
+static ngx_gitpod_worker_t  *ngx_gitpod_worker;
+
+
+static uint32_t ngx_gitpod_zone_share(size_t size, uint32_t max,
+    uint32_t key_max, uint32_t value_size);
+
+
+static uint32_t
+ngx_gitpod_zone_share(size_t size, uint32_t max, uint32_t key_max,
+    uint32_t value_size)
+{
+    uint32_t  n;
+
+    /* the index doubles in steps, so come down until both fit */
+
+    n = (uint32_t) ngx_min(size / (ngx_gitpod_table_size(16, key_max,
+                                                         value_size) / 16),
+                           max);
+    n += n / 4;
+    n = ngx_min(n, max);
+
+    while (n && ngx_gitpod_table_size(n, key_max, value_size) > size) {
+        n -= n / 64 + 1;
+    }
+
+    return n;
+}
+
+
+ngx_gitpod_zone_t *
+ngx_gitpod_zone_create(ngx_slab_pool_t *shpool)
+{
+    size_t              size, part;
+    u_char             *p;
+    uint32_t            n;
+    ngx_gitpod_zone_t  *zone;
+
+    /* everything in one piece: nothing is allocated later */
+
+    size = shpool->pfree * ngx_pagesize;
+
+    if (size < sizeof(ngx_gitpod_zone_t) + 2 * GP_JOSE_KEY_SET_MAX
+               + NGX_GITPOD_ZONE_MIN / 4)
+    {
+        return NULL;
+    }
+
+    p = ngx_slab_alloc(shpool, size);
+    if (p == NULL) {
+        return NULL;
+    }
+
+    /* fresh shared memory is zero, and pages never touched cost nothing */
+
+    zone = (ngx_gitpod_zone_t *) (void *) p;
+
+    p += (sizeof(ngx_gitpod_zone_t) + 63) & ~(size_t) 63;
+    size -= (sizeof(ngx_gitpod_zone_t) + 63) & ~(size_t) 63;
+
+    zone->shpool = shpool;
+    zone->keys_text[0] = p;
+    zone->keys_text[1] = p + GP_JOSE_KEY_SET_MAX;
+
+    p += 2 * GP_JOSE_KEY_SET_MAX;
+    size -= 2 * GP_JOSE_KEY_SET_MAX;
+
+    part = size * 15 / 100;
+
+    n = ngx_gitpod_zone_share(part, NGX_GITPOD_CREDENTIALS_MAX,
+                              NGX_GITPOD_DIGEST_LEN,
+                              sizeof(ngx_gitpod_credential_t));
+    p = ngx_gitpod_table_init(&zone->credentials, p, n, NGX_GITPOD_DIGEST_LEN,
+                              sizeof(ngx_gitpod_credential_t));
+    size -= ngx_gitpod_table_size(n, NGX_GITPOD_DIGEST_LEN,
+                                  sizeof(ngx_gitpod_credential_t));
+
+    /* the key of a revocation is its kind and its id */
+
+    n = ngx_gitpod_zone_share(part, NGX_GITPOD_REVOCATIONS_MAX,
+                              NGX_GITPOD_ID_MAX + 1, sizeof(uint64_t));
+    p = ngx_gitpod_table_init(&zone->revocations, p, n, NGX_GITPOD_ID_MAX + 1,
+                              sizeof(uint64_t));
+    size -= ngx_gitpod_table_size(n, NGX_GITPOD_ID_MAX + 1, sizeof(uint64_t));
+
+    n = ngx_gitpod_zone_share(size, NGX_MAX_UINT32_VALUE / 4,
+                              GP_WORKSPACE_ID_MAX, sizeof(ngx_gitpod_route_t));
+    ngx_gitpod_table_init(&zone->routes, p, n, GP_WORKSPACE_ID_MAX,
+                          sizeof(ngx_gitpod_route_t));
+
+    zone->magic = NGX_GITPOD_MAGIC;
+    zone->layout = NGX_GITPOD_LAYOUT;
+    zone->size = sizeof(ngx_gitpod_zone_t);
+
+    return zone;
+}
+
+
+ngx_int_t
+ngx_gitpod_zone_check(ngx_gitpod_zone_t *zone)
+{
+    if (zone->magic != NGX_GITPOD_MAGIC
+        || zone->layout != NGX_GITPOD_LAYOUT
+        || zone->size != sizeof(ngx_gitpod_zone_t))
+    {
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
+uint64_t
+ngx_gitpod_now_us(void)
+{
+    struct timespec  ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
+}
+
+
+uint64_t
+ngx_gitpod_now_ms(void)
+{
+    return ngx_gitpod_now_us() / 1000;
+}
+
+
+ngx_uint_t
+ngx_gitpod_process_alive(ngx_pid_t pid)
+{
+    return kill(pid, 0) == 0 || ngx_errno != ESRCH;
+}
+
+
+void
+ngx_gitpod_worker_enter(ngx_gitpod_zone_t *zone, ngx_log_t *log)
+{
+    ngx_uint_t            i;
+    ngx_atomic_uint_t     pid;
+    ngx_gitpod_worker_t  *worker;
+
+    for (i = 0; i < NGX_GITPOD_WORKERS_MAX; i++) {
+        worker = &zone->workers[i];
+        pid = worker->pid;
+
+        if (pid && ngx_gitpod_process_alive((ngx_pid_t) pid)) {
+            continue;
+        }
+
+        if (ngx_atomic_cmp_set(&worker->pid, pid,
+                               (ngx_atomic_uint_t) ngx_pid))
+        {
+            worker->heartbeat_ms = ngx_gitpod_now_ms();
+            worker->lag_ms = 0;
+            ngx_gitpod_worker = worker;
+            return;
+        }
+    }
+
+    ngx_log_error(NGX_LOG_ALERT, log, 0,
+                  "gitpod: more than %d workers; this one is not counted",
+                  NGX_GITPOD_WORKERS_MAX);
+}
+
+
+void
+ngx_gitpod_worker_stamp(ngx_gitpod_zone_t *zone)
+{
+    uint64_t  now, late;
+
+    if (ngx_gitpod_worker == NULL) {
+        return;
+    }
+
+    now = ngx_gitpod_now_ms();
+    late = now - ngx_gitpod_worker->heartbeat_ms;
+    late = (late > NGX_GITPOD_TICK_MS) ? late - NGX_GITPOD_TICK_MS : 0;
+
+    /* a peak stays visible for some scrapes: it halves about every 3 s */
+
+    ngx_gitpod_worker->lag_ms -= (ngx_gitpod_worker->lag_ms + 15) / 16;
+
+    if (late > ngx_gitpod_worker->lag_ms) {
+        ngx_gitpod_worker->lag_ms = late;
+    }
+
+    ngx_gitpod_worker->heartbeat_ms = now;
+}
+
+
+void
+ngx_gitpod_worker_leave(ngx_gitpod_zone_t *zone)
+{
+    if (ngx_gitpod_worker) {
+        ngx_gitpod_worker->pid = 0;
+        ngx_gitpod_worker = NULL;
+    }
+}
+
+
+void
+ngx_gitpod_count(ngx_gitpod_zone_t *zone, ngx_gitpod_counter_e counter)
+{
+    if (ngx_gitpod_worker) {
+        (void) ngx_atomic_fetch_add(&ngx_gitpod_worker->counters[counter], 1);
+    }
+}
+
+
+ngx_int_t
+ngx_gitpod_lease_take(ngx_gitpod_zone_t *zone)
+{
+    ngx_int_t  rc;
+    uint64_t   now;
+    ngx_pid_t  pid;
+
+    /* a look without the lock: most of the time somebody holds it */
+
+    now = ngx_gitpod_now_ms();
+    pid = (ngx_pid_t) zone->lease.pid;
+
+    if (pid && now - zone->lease.heartbeat_ms < NGX_GITPOD_LEASE_MS
+        && ngx_gitpod_process_alive(pid))
+    {
+        return NGX_DECLINED;
+    }
+
+    rc = NGX_DECLINED;
+
+    ngx_gitpod_zone_lock(zone);
+
+    if ((ngx_pid_t) zone->lease.pid == pid) {
+        zone->lease.heartbeat_ms = now;
+        zone->lease.pid = (ngx_atomic_uint_t) ngx_pid;
+
+        /* the last holder may have been killed while it wrote */
+
+        ngx_gitpod_table_repair(&zone->routes);
+        ngx_gitpod_table_repair(&zone->revocations);
+        ngx_gitpod_table_repair(&zone->credentials);
+
+        rc = NGX_OK;
+    }
+
+    ngx_gitpod_zone_unlock(zone);
+
+    if (rc == NGX_OK) {
+        ngx_gitpod_count(zone, NGX_GITPOD_N_LEASE);
+    }
+
+    return rc;
+}
+
+
+ngx_int_t
+ngx_gitpod_lease_keep(ngx_gitpod_zone_t *zone)
+{
+    ngx_int_t  rc;
+
+    rc = NGX_DECLINED;
+
+    ngx_gitpod_zone_lock(zone);
+
+    if ((ngx_pid_t) zone->lease.pid == ngx_pid) {
+        zone->lease.heartbeat_ms = ngx_gitpod_now_ms();
+        rc = NGX_OK;
+    }
+
+    ngx_gitpod_zone_unlock(zone);
+
+    return rc;
+}
+
+
+void
+ngx_gitpod_lease_drop(ngx_gitpod_zone_t *zone)
+{
+    ngx_gitpod_zone_lock(zone);
+
+    if ((ngx_pid_t) zone->lease.pid == ngx_pid) {
+        zone->lease.pid = 0;
+    }
+
+    ngx_gitpod_zone_unlock(zone);
+}
+
+
+uint32_t
+ngx_gitpod_sweep_begin(ngx_gitpod_zone_t *zone, ngx_gitpod_table_t *table)
+{
+    uint32_t  generation;
+
+    ngx_gitpod_zone_lock(zone);
+    generation = ++table->generation;
+    ngx_gitpod_zone_unlock(zone);
+
+    return generation;
+}
+
+
+ngx_int_t
+ngx_gitpod_sweep(ngx_gitpod_zone_t *zone, ngx_gitpod_table_t *table,
+    uint32_t generation, uint32_t *n, uint64_t until_us, ngx_uint_t *swept)
+{
+    ngx_str_t   key;
+    ngx_uint_t  i;
+
+    for ( ;; ) {
+
+        /* the lock for a few microseconds, the clock now and then */
+
+        ngx_gitpod_zone_lock(zone);
+
+        if (table->generation != generation) {
+            ngx_gitpod_zone_unlock(zone);
+            return NGX_DECLINED;
+        }
+
+        for (i = 0; i < 64; i++) {
+
+            if (ngx_gitpod_table_walk(table, n, &key) == NULL) {
+                ngx_gitpod_zone_unlock(zone);
+                return NGX_OK;
+            }
+
+            if (!ngx_gitpod_table_touched(table, *n)) {
+                ngx_gitpod_table_drop(table, *n);
+                (*swept)++;
+            }
+
+            (*n)++;
+        }
+
+        ngx_gitpod_zone_unlock(zone);
+
+        if (ngx_gitpod_now_us() >= until_us) {
+            return NGX_AGAIN;
+        }
+    }
+}
+
+
+ngx_gitpod_check_record_t *
+ngx_gitpod_check_enter(ngx_gitpod_zone_t *zone, ngx_str_t *name)
+{
+    ngx_uint_t                  i;
+    ngx_gitpod_check_record_t  *check, *found;
+
+    found = NULL;
+
+    ngx_gitpod_zone_lock(zone);
+
+    for (i = 0; i < NGX_GITPOD_CHECKS_MAX; i++) {
+        check = &zone->checks[i];
+
+        if (ngx_strlen(check->name) == name->len
+            && ngx_strncmp(check->name, name->data, name->len) == 0)
+        {
+            found = check;
+            goto done;
+        }
+    }
+
+    /* a free one, or that of a check which earlier configurations had */
+
+    for (i = 0; i < NGX_GITPOD_CHECKS_MAX; i++) {
+        check = &zone->checks[i];
+
+        if (found == NULL
+            || check->name[0] == '\0'
+            || check->slots[check->seq & 1].ran_ms
+               < found->slots[found->seq & 1].ran_ms)
+        {
+            found = check;
+        }
+
+        if (check->name[0] == '\0') {
+            break;
+        }
+    }
+
+    ngx_memzero(found, sizeof(ngx_gitpod_check_record_t));
+    ngx_cpystrn((u_char *) found->name, name->data,
+                ngx_min(name->len + 1, NGX_GITPOD_CHECK_NAME_MAX));
+
+done:
+
+    ngx_gitpod_zone_unlock(zone);
+
+    return found;
+}
+
+
+void
+ngx_gitpod_check_read(ngx_gitpod_check_record_t *check,
+    ngx_gitpod_check_state_t *copy)
+{
+    uint64_t    seq;
+    ngx_uint_t  tries;
+
+    for (tries = 0; tries < 1000; tries++) {
+        seq = __atomic_load_n(&check->seq, __ATOMIC_ACQUIRE);
+
+        ngx_memcpy(copy, &check->slots[seq & 1],
+                   sizeof(ngx_gitpod_check_state_t));
+
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+
+        if (__atomic_load_n(&check->seq, __ATOMIC_RELAXED) == seq) {
+            break;
+        }
+    }
+
+    copy->text[NGX_GITPOD_CHECK_TEXT_MAX - 1] = '\0';
+}
+
+
+void
+ngx_gitpod_check_write(ngx_gitpod_check_record_t *check,
+    ngx_gitpod_check_state_t *state)
+{
+    uint64_t  seq;
+
+    seq = check->seq + 1;
+
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+
+    ngx_memcpy(&check->slots[seq & 1], state,
+               sizeof(ngx_gitpod_check_state_t));
+
+    __atomic_store_n(&check->seq, seq, __ATOMIC_RELEASE);
+}

@@ -1,0 +1,178 @@
+
+/*
+ * The layout of the zone, for the files that fill it.  Times are milliseconds
+ * of CLOCK_MONOTONIC, the same in every process.
+ */
+
+
+#ifndef _NGX_GITPOD_ZONE_H_INCLUDED_
+#define _NGX_GITPOD_ZONE_H_INCLUDED_
+
+
+#include "ngx_gitpod.h"
+#include "ngx_gitpod_table.h"
+
+
+#define NGX_GITPOD_MAGIC            0x676974706f64aa01
+#define NGX_GITPOD_LAYOUT           1
+
+#define NGX_GITPOD_ZONE_MIN         (1024 * 1024)
+#define NGX_GITPOD_WORKERS_MAX      256     /* two generations of 128 */
+#define NGX_GITPOD_CHECKS_MAX       32
+#define NGX_GITPOD_CHECK_NAME_MAX   32
+#define NGX_GITPOD_CHECK_TEXT_MAX   128
+
+#define NGX_GITPOD_REVOCATIONS_MAX  100000
+#define NGX_GITPOD_CREDENTIALS_MAX  65536
+
+#define NGX_GITPOD_TICK_MS          250     /* a worker stamps its slot */
+#define NGX_GITPOD_LEASE_MS         3000    /* older: somebody else takes it */
+
+
+typedef struct {
+    ngx_atomic_t         pid;               /* 0: free */
+    uint64_t             heartbeat_ms;
+    uint64_t             lag_ms;            /* worst of the last ticks */
+    ngx_atomic_t         counters[NGX_GITPOD_COUNTERS_N];
+} ngx_gitpod_worker_t;
+
+
+typedef struct {
+    ngx_atomic_t         pid;               /* 0: nobody */
+    uint64_t             heartbeat_ms;
+} ngx_gitpod_lease_t;
+
+
+/* the connection to Redis, as the holder of the lease last saw it */
+
+typedef struct {
+    uint64_t             heard_ms;          /* last reply of either kind */
+    uint64_t             changed_ms;        /* subscribed, or lost */
+    uint64_t             synced_ms;         /* end of the last resync */
+    uint32_t             subscribed;
+    uint32_t             routes_synced;
+    uint32_t             revocations_synced;
+} ngx_gitpod_feed_state_t;
+
+
+typedef struct {
+    uint32_t             known;             /* it has run at least once */
+    uint32_t             ok;
+    uint32_t             passes;
+    uint32_t             fails;
+    uint64_t             ran_ms;
+    uint64_t             changed_ms;
+    uint64_t             took_ms;
+    char                 text[NGX_GITPOD_CHECK_TEXT_MAX];
+} ngx_gitpod_check_state_t;
+
+
+typedef struct {
+    char                      name[NGX_GITPOD_CHECK_NAME_MAX];
+    uint64_t                  seq;          /* slot seq & 1 is current */
+    ngx_gitpod_check_state_t  slots[2];
+} ngx_gitpod_check_record_t;
+
+
+struct ngx_gitpod_zone_s {
+    uint64_t                   magic;
+    uint32_t                   layout;
+    uint32_t                   size;        /* of this structure */
+
+    ngx_slab_pool_t           *shpool;
+
+    ngx_gitpod_table_t         routes;
+    ngx_gitpod_table_t         revocations;
+    ngx_gitpod_table_t         credentials;
+
+    /* tokens issued at or before it are refused: the table was full once */
+    ngx_atomic_t               revoked_floor;
+
+    uint64_t                   keys_seq;
+    uint32_t                   keys_len[2];
+    u_char                    *keys_text[2];
+
+    ngx_gitpod_lease_t         lease;
+    ngx_gitpod_feed_state_t    feed;
+    ngx_gitpod_check_record_t  checks[NGX_GITPOD_CHECKS_MAX];
+    ngx_gitpod_worker_t        workers[NGX_GITPOD_WORKERS_MAX];
+};
+
+
+#define ngx_gitpod_zone_lock(zone)    ngx_shmtx_lock(&(zone)->shpool->mutex)
+#define ngx_gitpod_zone_unlock(zone)  ngx_shmtx_unlock(&(zone)->shpool->mutex)
+
+
+/* Lays out a fresh zone; NULL: it is too small. */
+ngx_gitpod_zone_t *ngx_gitpod_zone_create(ngx_slab_pool_t *shpool);
+
+/* NGX_OK: the memory of the last cycle is of this very layout. */
+ngx_int_t ngx_gitpod_zone_check(ngx_gitpod_zone_t *zone);
+
+/* Now, not as of the start of this turn of the event loop. */
+uint64_t ngx_gitpod_now_ms(void);
+uint64_t ngx_gitpod_now_us(void);
+
+ngx_uint_t ngx_gitpod_process_alive(ngx_pid_t pid);
+
+
+/* the slot of this worker */
+
+void ngx_gitpod_worker_enter(ngx_gitpod_zone_t *zone, ngx_log_t *log);
+void ngx_gitpod_worker_stamp(ngx_gitpod_zone_t *zone);
+void ngx_gitpod_worker_leave(ngx_gitpod_zone_t *zone);
+
+
+/* NGX_OK: this worker holds the lease (now stamped); NGX_DECLINED */
+
+ngx_int_t ngx_gitpod_lease_take(ngx_gitpod_zone_t *zone);
+ngx_int_t ngx_gitpod_lease_keep(ngx_gitpod_zone_t *zone);
+void ngx_gitpod_lease_drop(ngx_gitpod_zone_t *zone);
+
+#define ngx_gitpod_lease_held(zone)                                           \
+    ((ngx_pid_t) (zone)->lease.pid == ngx_pid)
+
+
+/* feeding the tables; texts are JSON from Redis */
+
+/* id: the field of the hash, or NULL when a message brought the record. */
+void ngx_gitpod_route_feed(ngx_gitpod_zone_t *zone, ngx_str_t *id,
+    ngx_str_t *text, ngx_array_t *cidrs, ngx_log_t *log);
+
+void ngx_gitpod_revocation_feed(ngx_gitpod_zone_t *zone, ngx_str_t *field,
+    ngx_str_t *value, ngx_log_t *log);
+void ngx_gitpod_revocation_message(ngx_gitpod_zone_t *zone, ngx_str_t *text,
+    ngx_log_t *log);
+
+/* NGX_OK: taken, or the same; NGX_DECLINED: there is no usable key in it. */
+ngx_int_t ngx_gitpod_keys_feed(ngx_gitpod_zone_t *zone, ngx_str_t *text,
+    ngx_log_t *log);
+
+/* Frees what this process parsed. */
+void ngx_gitpod_keys_done(void);
+
+/*
+ * What was not touched since the begin goes.  NGX_AGAIN: more to do, *n says
+ * where; NGX_DECLINED: another worker began one since.
+ */
+uint32_t ngx_gitpod_sweep_begin(ngx_gitpod_zone_t *zone,
+    ngx_gitpod_table_t *table);
+ngx_int_t ngx_gitpod_sweep(ngx_gitpod_zone_t *zone, ngx_gitpod_table_t *table,
+    uint32_t generation, uint32_t *n, uint64_t until_us, ngx_uint_t *swept);
+
+/* Forgets what auth said about a user or a token. */
+void ngx_gitpod_credential_forget(ngx_gitpod_zone_t *zone,
+    ngx_gitpod_revoked_e kind, ngx_str_t *id);
+
+
+/* checks */
+
+ngx_gitpod_check_record_t *ngx_gitpod_check_enter(ngx_gitpod_zone_t *zone,
+    ngx_str_t *name);
+void ngx_gitpod_check_read(ngx_gitpod_check_record_t *check,
+    ngx_gitpod_check_state_t *copy);
+void ngx_gitpod_check_write(ngx_gitpod_check_record_t *check,
+    ngx_gitpod_check_state_t *state);
+
+
+#endif /* _NGX_GITPOD_ZONE_H_INCLUDED_ */
