@@ -1,7 +1,7 @@
 #pragma once
 
 /* Out of memory or a broken invariant: one log line, then abort(). Never for input. */
-_Noreturn void gp_die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void gp_die(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
 /* Stays on in release. */
 #define gp_assert(cond)                                                                                                                    \
