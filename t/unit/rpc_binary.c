@@ -105,7 +105,7 @@ static void test_same(void)
             "NEGATIVE\","
             "\"text\":\"\xc3\xa9\",\"data\":\"AP8=\"}",
             "every scalar");
-    is_same("{\"numbers\":[1,-2],\"texts\":[\"a\",\"\"],\"children\":[{},{\"text\":\"x\"}],\"colours\":[\"COLOUR_RED\",9],\"datas\":[\"\","
+    is_same("{\"numbers\":[1,-2],\"texts\":[\"a\",\"\"],\"children\":[{},{\"text\":\"x\"}],\"colours\":[\"COLOUR_RED\",9],\"blobs\":[\"\","
             "\"QQ==\"],"
             "\"labels\":{\"a\":\"1\",\"b\":\"\"},\"byNumber\":{\"-7\":{\"anInt32\":1}},\"byTruth\":{\"true\":\"t\"},\"times\":[\"1970-01-"
             "01T00:00:01Z\"],"
@@ -234,12 +234,14 @@ static void test_mutations(void)
 
 static void test_out(void)
 {
-    Gitpod__Test__V1__Every every = GITPOD__TEST__V1__EVERY__INIT, child = GITPOD__TEST__V1__EVERY__INIT;
+    Gitpod__Test__V1__Every every, child;
     Gitpod__Test__V1__Every *children[] = {&child};
     char spoilt[] = "a\xff";
     void *data;
     size_t len;
 
+    gitpod__test__v1__every__init(&every);
+    gitpod__test__v1__every__init(&child);
     child.text = spoilt;
     every.children = children;
     every.n_children = 1;

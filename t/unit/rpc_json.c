@@ -112,7 +112,7 @@ static void test_text(void)
              "escapes are resolved and only the needed ones written");
     is_round("{\"data\":\"AAEC/w==\"}", "{\"data\":\"AAEC/w==\"}", "bytes are base64");
     is_round("{\"data\":\"_-8\"}", "{\"data\":\"/+8=\"}", "base64url without padding is taken");
-    is_round("{\"datas\":[\"\",\"QQ==\",\"QUI=\",\"QUJD\"]}", "{\"datas\":[\"\",\"QQ==\",\"QUI=\",\"QUJD\"]}",
+    is_round("{\"blobs\":[\"\",\"QQ==\",\"QUI=\",\"QUJD\"]}", "{\"blobs\":[\"\",\"QQ==\",\"QUI=\",\"QUJD\"]}",
              "bytes of every length modulo 3");
     is_refused("{\"data\":\"A\"}", GP_INVALID_ARGUMENT, "data: not base64", "one character of base64");
     is_refused("{\"data\":\"A=B=\"}", GP_INVALID_ARGUMENT, "data: not base64", "padding in the middle");

@@ -21,11 +21,11 @@ typedef struct gp_jose_keys gp_jose_keys_t;
 
 #define GP_JOSE_NO 1 /* positive outcome: not valid, and that is all to tell */
 
-#define GP_JOSE_KEYS_MAX 16          /* keys in one set */
-#define GP_JOSE_KID_MAX 128          /* bytes of a key id */
-#define GP_JOSE_KEY_SET_MAX 65536    /* bytes of JWKS text */
-#define GP_JOSE_LEEWAY_S 5           /* clocks differ */
-#define GP_JOSE_HEADER_MAX 1024      /* bytes of a decoded token header */
+#define GP_JOSE_KEYS_MAX 16 /* keys in one set */
+#define GP_JOSE_KID_MAX 128 /* bytes of a key id */
+#define GP_JOSE_KEY_SET_MAX 65536 /* bytes of JWKS text */
+#define GP_JOSE_LEEWAY_S 5 /* clocks differ */
+#define GP_JOSE_HEADER_MAX 1024 /* bytes of a decoded token header */
 
 /*
  * gp_jose_keys_parse() - JWKS text (RFC 7517 5) to parsed keys
