@@ -173,7 +173,8 @@ static int pub_ref_check(const char *ref, gp_err_t *err)
         return gp_err(err, GP_INVALID_ARGUMENT,
                       "context_url: \"%.100s\" cannot be the name of a branch, tag or commit: it begins with \"-\"", ref);
     }
-    if (first == 0 || strcspn(ref, " ~^:?*[\\") < first || strstr(ref, "..") != NULL || strstr(ref, "@{") != NULL || strstr(ref, "//") != NULL) {
+    if (first == 0 || strcspn(ref, " ~^:?*[\\") < first || strstr(ref, "..") != NULL || strstr(ref, "@{") != NULL ||
+        strstr(ref, "//") != NULL) {
         return gp_err(err, GP_INVALID_ARGUMENT, "context_url: \"%.100s\" cannot be the name of a branch, tag or commit", ref);
     }
 

@@ -1,0 +1,161 @@
+#include <string.h>
+
+#include "public_api.h"
+
+/* Internal messages to those of gitpod.v1. Sub-messages that clients look into are always there. */
+
+#define NEW(arena, type, fn) GP_MESSAGE_NEW((arena), Gitpod__V1__##type, gitpod__v1__##fn##__init)
+
+
+char *pub_default_name(gp_arena_t *arena, const pub_context_t *context)
+{
+    return gp_arena_printf(arena, "%.*s/%.*s", GP_WORKSPACE_NAME_MAX / 2 - 1, context->owner, GP_WORKSPACE_NAME_MAX / 2 - 1,
+                           context->repository);
+}
+
+
+Gitpod__Internal__V1__GitSource *pub_git_source(gp_arena_t *arena, const pub_context_t *context)
+{
+    static const Gitpod__Internal__V1__GitSource__TargetMode modes[] = {
+        [PUB_TARGET_HEAD] = GITPOD__INTERNAL__V1__GIT_SOURCE__TARGET_MODE__TARGET_MODE_REMOTE_HEAD,
+        [PUB_TARGET_COMMIT] = GITPOD__INTERNAL__V1__GIT_SOURCE__TARGET_MODE__TARGET_MODE_REMOTE_COMMIT,
+        [PUB_TARGET_BRANCH] = GITPOD__INTERNAL__V1__GIT_SOURCE__TARGET_MODE__TARGET_MODE_REMOTE_BRANCH,
+        [PUB_TARGET_REF] = GITPOD__INTERNAL__V1__GIT_SOURCE__TARGET_MODE__TARGET_MODE_REMOTE_REF,
+    };
+    Gitpod__Internal__V1__GitSource *git = GP_MESSAGE_NEW(arena, Gitpod__Internal__V1__GitSource, gitpod__internal__v1__git_source__init);
+
+    git->remote_uri = context->remote_uri;
+    git->target_mode = modes[context->target_mode];
+    git->clone_target = context->target;
+    git->checkout_location = context->checkout;
+
+    return git;
+}
+
+
+Gitpod__V1__WorkspaceInitializer *pub_initializer(gp_arena_t *arena, const Gitpod__Internal__V1__GitSource *git)
+{
+    Gitpod__V1__WorkspaceInitializer *init = NEW(arena, WorkspaceInitializer, workspace_initializer);
+    Gitpod__V1__WorkspaceInitializer__Spec *spec = NEW(arena, WorkspaceInitializer__Spec, workspace_initializer__spec);
+    Gitpod__V1__GitInitializer *out = NEW(arena, GitInitializer, git_initializer);
+
+    if (git != NULL) {
+        out->remote_uri = git->remote_uri;
+        out->clone_target = git->clone_target;
+        out->checkout_location = git->checkout_location;
+        /* The public API knows no "ref or path": such a target is shown as the branch it most likely is. */
+        out->target_mode = git->target_mode == GITPOD__INTERNAL__V1__GIT_SOURCE__TARGET_MODE__TARGET_MODE_REMOTE_REF
+                               ? GITPOD__V1__GIT_INITIALIZER__CLONE_TARGET_MODE__CLONE_TARGET_MODE_REMOTE_BRANCH
+                               : (Gitpod__V1__GitInitializer__CloneTargetMode) git->target_mode;
+    }
+    spec->spec_case = GITPOD__V1__WORKSPACE_INITIALIZER__SPEC__SPEC_GIT;
+    spec->git = out;
+    init->n_specs = 1;
+    init->specs = gp_arena_alloc(arena, sizeof(*init->specs));
+    init->specs[0] = spec;
+
+    return init;
+}
+
+
+static Gitpod__V1__WorkspaceProgress *pub_progress(gp_arena_t *arena, const Gitpod__Internal__V1__WorkspaceInstance *instance)
+{
+    Gitpod__V1__WorkspaceProgress *progress = NEW(arena, WorkspaceProgress, workspace_progress);
+
+    progress->step = instance->step;
+    progress->detail = instance->step_detail;
+    progress->percent = instance->step_percent;
+    progress->since = instance->phase_time;
+
+    return progress;
+}
+
+
+static Gitpod__V1__WorkspaceGitStatus *pub_git_status(gp_arena_t *arena, const pub_managed_t *managed)
+{
+    Gitpod__V1__WorkspaceGitStatus *git = NEW(arena, WorkspaceGitStatus, workspace_git_status);
+
+    if (managed->git != NULL) {
+        git->clone_url = managed->git->remote_uri;
+    }
+    git->branch = managed->branch;
+    git->latest_commit = managed->commit;
+
+    return git;
+}
+
+
+Gitpod__V1__WorkspaceStatus *pub_status(gp_arena_t *arena, const pub_managed_t *managed)
+{
+    Gitpod__V1__WorkspaceStatus *status = NEW(arena, WorkspaceStatus, workspace_status);
+    const Gitpod__Internal__V1__WorkspaceInstance *instance = managed->instance;
+
+    status->phase = NEW(arena, WorkspacePhase, workspace_phase);
+    status->conditions = NEW(arena, WorkspaceStatus__WorkspaceConditions, workspace_status__workspace_conditions);
+    status->git_status = pub_git_status(arena, managed);
+    status->workspace_url = managed->url;
+    status->phase->name = GITPOD__V1__WORKSPACE_PHASE__PHASE__PHASE_STOPPED;
+    if (instance == NULL) {
+        return status;
+    }
+
+    status->status_version = instance->version;
+    status->instance_id = instance->id;
+    status->phase->name = (Gitpod__V1__WorkspacePhase__Phase) instance->phase; /* the same numbers */
+    status->phase->last_transition_time = instance->phase_time;
+    status->conditions->failed = instance->failed;
+    status->conditions->failed_reason = (Gitpod__V1__WorkspaceStatus__WorkspaceConditions__FailedReason) instance->failed_reason;
+    status->conditions->timeout = instance->timeout;
+    if (instance->step[0] != '\0') {
+        status->progress = pub_progress(arena, instance);
+    }
+
+    return status;
+}
+
+
+static Gitpod__V1__WorkspaceMetadata *pub_metadata(gp_arena_t *arena, const pub_managed_t *managed)
+{
+    Gitpod__V1__WorkspaceMetadata *metadata = NEW(arena, WorkspaceMetadata, workspace_metadata);
+
+    metadata->owner_id = managed->owner_id;
+    metadata->organization_id = pub_organization_id(arena, managed->owner_id);
+    metadata->name = managed->name;
+    metadata->pinned = managed->pinned;
+    metadata->original_context_url = managed->context_url;
+    metadata->n_warnings = managed->n_warnings;
+    metadata->warnings = managed->warnings;
+
+    return metadata;
+}
+
+
+static Gitpod__V1__WorkspaceSpec *pub_spec(gp_arena_t *arena, const pub_managed_t *managed)
+{
+    Gitpod__V1__WorkspaceSpec *spec = NEW(arena, WorkspaceSpec, workspace_spec);
+
+    spec->initializer = pub_initializer(arena, managed->git);
+    spec->type = GITPOD__V1__WORKSPACE_SPEC__WORKSPACE_TYPE__WORKSPACE_TYPE_REGULAR;
+    spec->admission = GITPOD__V1__ADMISSION_LEVEL__ADMISSION_LEVEL_OWNER_ONLY;
+    spec->class_ = managed->class_id;
+    spec->editor = NEW(arena, EditorReference, editor_reference);
+    if (managed->instance != NULL) {
+        spec->editor->name = managed->instance->editor;
+        spec->last_user_activity = managed->instance->last_activity;
+    }
+
+    return spec;
+}
+
+
+Gitpod__V1__Workspace *pub_workspace(gp_arena_t *arena, const pub_managed_t *managed)
+{
+    Gitpod__V1__Workspace *workspace = NEW(arena, Workspace, workspace);
+
+    workspace->id = managed->id;
+    workspace->metadata = pub_metadata(arena, managed);
+    workspace->spec = pub_spec(arena, managed);
+    workspace->status = pub_status(arena, managed);
+
+    return workspace;
+}
