@@ -280,13 +280,14 @@ END {
 
 # ---- services: a FastCGI program that answers as auth does, and echoes ----
 
+# libfcgi gives a process to each kept connection: enough of them for the tests.
 sub start_services {
     my ($self) = @_;
     require FCGI;
     for my $service (@SERVICES) {
         my $socket = FCGI::OpenSocket("$self->{run}/$service/fcgi.sock", 64);
         chmod 0777, "$self->{run}/$service/fcgi.sock";
-        $self->{fcgi_pids}{$service} = [map { $self->child("$service.log", sub { $self->serve_fcgi($service, $socket) }) } 1 .. 4];
+        $self->{fcgi_pids}{$service} = [map { $self->child("$service.log", sub { $self->serve_fcgi($service, $socket) }) } 1 .. ($service eq 'public_api' ? 16 : 4)];
     }
 }
 
