@@ -11,9 +11,17 @@
 /*
  * proto3 JSON <-> struct <-> binary, driven by protobuf-c descriptors.
  *
- * In C, `optional` scalars are single-field oneofs (the build rewrites them):
- * presence is the oneof case. Maps are repeated entry messages. Strings of a
+ * In C, `optional` scalars and enums are single-field oneofs (the build rewrites
+ * them): presence is the oneof case, msg->_name_case. An `optional` message is a
+ * plain pointer, NULL when absent. Maps are repeated entry messages. Strings of a
  * decoded message are never NULL (empty: ""), sub-messages are NULL when absent.
+ */
+
+/*
+ * Input is bounded before it is decoded: GP_RPC_DEPTH_MAX messages deep, 200,000
+ * values, and what the arena has left (RESOURCE_EXHAUSTED). Output must be UTF-8:
+ * INTERNAL names the field that is not; repair such text with gp_utf8_repair()
+ * of rpc/utf8.h. Binary input with a message field given twice is refused.
  */
 
 /* A message of the arena, initialised. */
