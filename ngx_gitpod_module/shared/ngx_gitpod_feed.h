@@ -18,7 +18,7 @@
 #define NGX_GITPOD_FEED_BACKOFF_MS  100     /* doubled at each failure */
 #define NGX_GITPOD_FEED_BACKOFF_MAX 3000
 #define NGX_GITPOD_FEED_RESYNC_MS   300000  /* even when nothing is amiss */
-#define NGX_GITPOD_FEED_SCAN_COUNT  "200"   /* fields a step of HSCAN asks for */
+#define NGX_GITPOD_FEED_SCAN_COUNT  "200"   /* fields a step asks for */
 
 
 typedef enum {
@@ -43,7 +43,7 @@ typedef struct {
     ngx_gitpod_redis_t   reads;
 
     ngx_event_t          retry;
-    ngx_event_t          slice;         /* the rest of a reply, or of a sweep */
+    ngx_event_t          slice;         /* the rest of a reply or sweep */
 
     ngx_gitpod_sync_e    sync;
     redisReply          *scan;          /* being applied, in slices */
@@ -63,7 +63,7 @@ typedef struct {
     unsigned             active:1;      /* this worker holds the lease */
     unsigned             open:1;        /* connecting or connected */
     unsigned             reads_ready:1;
-    unsigned             asked:1;       /* a command of "reads" is unanswered */
+    unsigned             asked:1;       /* "reads" owes an answer */
     unsigned             pinged:1;
 } ngx_gitpod_feed_t;
 

@@ -321,7 +321,7 @@ ngx_gitpod_table_write(ngx_gitpod_table_t *table, uint32_t n, u_char *key,
     seq = rec->seq + 1;
     slot = ngx_gitpod_table_slot(table, rec, seq);
 
-    /* no write to this slot may be seen before the sequence that made it idle */
+    /* no write to this slot before the sequence that made it idle */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 
     slot->live = (value != NULL);
