@@ -1,0 +1,21 @@
+# The probe listener of the production configuration.
+use strict;
+use warnings;
+use Test::More;
+use GitpodGateway;
+
+my $g = GitpodGateway->new(workers => 2);
+{
+    local $g->{port} = $g->{probe_port};
+    my $local = "127.0.0.1:$g->{probe_port}";
+    is($g->get($local, '/live')->{status}, 200, '/live');
+    ok(GitpodGateway::wait_for('/startup', sub { $g->get($local, '/startup')->{status} == 200 }), '/startup, once all was seen');
+    ok(GitpodGateway::wait_for('/ready', sub { $g->get($local, '/ready')->{status} == 200 }), '/ready, with Redis and every plugin there');
+    like($g->get($local, '/metrics')->{body}, qr/^# TYPE gitpod_/m, '/metrics is Prometheus text');
+    is($g->get($local, '/anything')->{status}, 404, 'nothing else is there');
+}
+for my $path ('/live', '/startup', '/ready', '/metrics') {
+    unlike($g->get($g->{domain}, $path)->{body}, qr/status|TYPE/, "$path is not on the main domain");
+    is($g->get($g->host('amber-fox-k3j9x2m1'), $path)->{status}, 404, "$path is not on workspace hosts");
+}
+$g->finish;
