@@ -71,6 +71,17 @@ static void activity_editor(wsm_t *m, wsm_run_t *run, const wsm_workspace_t *ws,
     }
 }
 
+static const char *duration(int64_t s, gp_arena_t *arena)
+{
+    if (s < 120) {
+        return gp_arena_printf(arena, "%lld s", (long long) s);
+    }
+    if (s < 7200) {
+        return gp_arena_printf(arena, "%lld min", (long long) s / 60);
+    }
+    return gp_arena_printf(arena, "%lld h %lld min", (long long) s / 3600, (long long) s / 60 % 60);
+}
+
 static void activity_idle(wsm_t *m, wsm_run_t *run, const wsm_workspace_t *ws, int64_t said_ms, gp_arena_t *arena)
 {
     int64_t now = gp_clock_epoch_ms(), last, idle_s;
@@ -93,9 +104,8 @@ static void activity_idle(wsm_t *m, wsm_run_t *run, const wsm_workspace_t *ws, i
     idle_s = (now - last) / 1000;
     if (idle_s >= m->conf->idle_timeout_s) {
         activity_stop(m, ws, arena,
-                      gp_arena_printf(arena, "Nobody used the workspace for %lldh%02lldm, longer than %lldh%02lldm.",
-                                      (long long) idle_s / 3600, (long long) idle_s / 60 % 60, (long long) m->conf->idle_timeout_s / 3600,
-                                      (long long) m->conf->idle_timeout_s / 60 % 60),
+                      gp_arena_printf(arena, "The workspace was idle for %s; it stops when it is unused for %s.", duration(idle_s, arena),
+                                      duration(m->conf->idle_timeout_s, arena)),
                       "idle");
     }
 }

@@ -26,6 +26,7 @@
 #define START_EDITOR_CALL_MS 10000
 #define START_PEER_RETRY_MS 60000
 #define START_LOG_MAX 240
+#define START_RECORD_TRIES 100
 
 bool wsm_start_cancelled(void *data)
 {
@@ -109,6 +110,11 @@ void wsm_fail(wsm_t *m, const wsm_workspace_t *ws, gp_arena_t *arena, int reason
     gp_err_t err = GP_ERR_INIT;
     int rc = wsm_change(m, ws->id, arena, change_failed, &failure, NULL, &err);
 
+    for (int i = 0; rc < 0 && rc != -GP_NOT_FOUND && i < START_RECORD_TRIES && !atomic_load(&m->stopping);
+         i++) { /* a full disk gets free again */
+        start_pause(START_RETRY_MS);
+        rc = wsm_change(m, ws->id, arena, change_failed, &failure, NULL, &err);
+    }
     if (rc < 0) {
         gp_log(GP_LOG_ERROR, "cannot record a failure", "workspace", ws->id, "failure", text, "error", err.text, NULL);
         return;

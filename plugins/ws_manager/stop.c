@@ -68,18 +68,19 @@ void wsm_stop(wsm_t *m, wsm_run_t *run, const wsm_workspace_t *ws, gp_arena_t *a
     char instance[GP_INSTANCE_ID_LEN + 1];
     int rc = 0;
 
-    if (!ws->stop_immediately) { /* else removal by force does both */
+    if (!ws->stop_immediately && *ws->container) { /* else removal by force does both */
         rc = wsm_engine_try(m, NULL, engine_stop, &call, &err);
     }
     if (rc < 0) {
         gp_log(GP_LOG_WARN, "the container does not stop; it is removed by force", "workspace", ws->id, "error", err.text, NULL);
         err = (gp_err_t) GP_ERR_INIT;
     }
-    rc = wsm_engine_try(m, NULL, engine_remove, &call, &err);
+    /* Nothing that was ever told to us runs: what an unreachable engine may have is a stray, removed when it is back. */
+    rc = *ws->container ? wsm_engine_try(m, NULL, engine_remove, &call, &err) : engine_remove(m, &call, &err);
+    if (rc < 0 && ((rc == -GP_UNAVAILABLE && *ws->container) || atomic_load(&m->stopping))) {
+        return; /* stays stopping; the reconcile loop tries again */
+    }
     if (rc < 0) {
-        if (rc == -GP_UNAVAILABLE || atomic_load(&m->stopping)) {
-            return; /* stays stopping; the reconcile loop tries again */
-        }
         gp_log(GP_LOG_ERROR, "the container cannot be removed; the reconcile loop tries on", "workspace", ws->id, "error", err.text, NULL);
     }
     wsm_instance_dir_remove(m, ws, arena);

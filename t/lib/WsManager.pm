@@ -61,7 +61,7 @@ sub prepare {
     my ($self) = @_;
     my ($dir, $c) = ($self->{dir}, "$BUILD/c/workspace");
     for my $p (qw(supervisor gp)) {
-        my ($from) = grep { -x } "$ENV{TEST_SUPERVISOR}/$p", "$c/$p";
+        my ($from) = grep { -x } ($ENV{TEST_SUPERVISOR} // $c) . "/$p";
         die "build $c/$p first\n" unless $from;
         run('cp', $from, "$dir/supervisor/$p");
     }

@@ -1,0 +1,273 @@
+#!/usr/bin/perl
+# ws_manager over its socket with a real engine, Redis, network and supervisor:
+# what a start makes, what a stop leaves, what survives whose death.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../lib";
+use IO::Socket::INET;
+use JSON::PP;
+use Test::More;
+use POSIX ();
+use Time::HiRes qw(sleep time);
+use WsManager;
+
+my $w = WsManager->new('idle-timeout' => 3600, 'engine-timeout' => 4, 'content-stall' => 5);
+$w->start_engine;
+$w->start_redis;
+$w->start_peers;
+$w->start_service;
+
+sub container { my ($id) = @_; return 'gitpod-' . $w->workspace($id)->{instance}{id} }
+sub rows { return split /\n/, $w->podman('ps', '-aq') }
+sub failed { my ($workspace) = @_; return $workspace->{instance}{failed} // '' }
+
+subtest 'a workspace is made once' => sub {
+    my $one = $w->create(requestKey => 'k1');
+    like($one, qr/^[0-9a-z]{2,16}-[0-9a-z]{2,16}-[0-9a-z]{8,11}$/, 'its id has the shape of Gitpod\'s');
+    is($w->create(requestKey => 'k1'), $one, 'the same key gives the same workspace');
+    isnt($w->create(requestKey => 'k1', ownerId => $WsManager::OTHER), $one, 'another owner\'s key is another key');
+    is($w->workspace($one, $WsManager::OTHER)->{code}, 'not_found', 'somebody else\'s workspace is not there');
+    is($w->call('StopWorkspace', { userId => $WsManager::OTHER, workspaceId => $one })->{data}{code}, 'not_found', 'nor can it be stopped');
+    like($w->create(ownerId => 'x')->{data}{message}, qr/owner_id/, 'a bad owner is named');
+    like($w->create(classId => 'huge')->{data}{message}, qr/class_id.*huge/, 'an unknown class is named');
+    like($w->create(git => { remoteUri => 'x', checkoutLocation => '../../etc' })->{data}{message}, qr/checkout_location/, 'a checkout outside /workspace is refused');
+    like($w->create(idHintOwner => '3000', idHintRepository => 'debug'), qr/^workspace-repository-/, 'hints that would read as a port or debug host are not taken');
+    is($w->route($one)->{phase}, 'stopped', 'its route says stopped');
+    my $found = $w->call('ListWorkspaces', { userId => $WsManager::OWNER, searchTerm => 'SITE', limit => 1 });
+    is(scalar @{ $found->{data}{workspaces} }, 1, 'the list honours its limit');
+    cmp_ok($found->{data}{total}, '>', 1, 'and counts all');
+    my $renamed = $w->call('UpdateWorkspace', { userId => $WsManager::OWNER, workspaceId => $one, name => 'new name', pinned => \1 });
+    is($renamed->{data}{workspace}{name}, 'new name', 'it can be renamed');
+    is(scalar @{ $w->call('ListWorkspaces', { userId => $WsManager::OWNER, pinned => \1 })->{data}{workspaces} }, 1, 'and pinned');
+    like($w->call('GetOwnerToken', { userId => $WsManager::OWNER, workspaceId => $one })->{data}{ownerToken}, qr/^[0-9A-Za-z_.-]{32}$/, 'it has an owner token');
+};
+
+my $id = $w->create;
+subtest 'a start' => sub {
+    my @phases;
+    my @pids = map { my $pid = fork // die; if (!$pid) { $w->start($id); POSIX::_exit(0) } $pid } 1 .. 3;
+    waitpid $_, 0 for @pids;
+    my $ws = $w->wait_phase($id, 'RUNNING');
+    is($ws->{instance}{phase}, 'PHASE_RUNNING', 'it runs') or diag(WsManager::slurp("$w->{dir}/service.log"));
+    is(scalar rows(), 1, 'three starts at once make one container');
+    my $route = $w->route($id);
+    is($route->{address}, $ws->{instance}{address}, 'its route has the address');
+    is($route->{instance}, $ws->{instance}{id}, 'and the instance');
+    cmp_ok($route->{version}, '==', $ws->{instance}{version}, 'and the version');
+    is_deeply($ws->{warnings}, ['key "ports" is not supported yet'], 'warnings of the content are told');
+    is($ws->{commit}, 'c0ffee', 'and the commit');
+    my $all = $w->inside($id, 'cat /proc/1/status /proc/1/uid_map; mount; hostname; cat /.workspace/ready.json; touch /.supervisor/x /ide/x /.workspace/x');
+    ok($all =~ qr/^CapBnd:\s*0+405fb$/m, 'the capabilities are the documented ones');
+    ok($all =~ qr/^\s*0\s+1\d{8}\s+65536$/m, 'root inside is nobody outside');
+    ok($all =~ qr{ on /workspace type \S+ \(rw,nosuid,nodev,}, '/workspace is nosuid, nodev');
+    my $env = join "\n", @{ decode_json($w->podman('inspect', container($id)))->[0]{Config}{Env} };
+    ok($env =~ qr/^GITPOD_WORKSPACE_ID=\Q$id\E$/m, 'it knows its id');
+    ok($env =~ qr{^GITPOD_REPO_ROOT=/workspace/repo$}m, 'and its repository');
+    ok($env =~ qr{^GITPOD_IDE_COMMAND=\["/ide/bin/editor"\]$}m, 'and its editor');
+    ok($all =~ qr/^\Q$id\E$/m, 'its host name is its id');
+    ok($all =~ qr/"source":"from-other"/, 'the go signal says that it is new');
+    is(scalar(() = $all =~ /Read-only file system/g), 3, 'what we mount is read-only');
+    my $other = $w->inside($id, 'id -u; sudo -n id -u', 33333);
+    like($other, qr/^33333\n0$/m, 'the user can become root inside');
+    is(WsManager::slurp("/sys/class/net/$w->{bridge}/brif/$_/isolated"), "1\n", 'its bridge port is isolated')
+        for grep { !/^\./ } do { opendir my $d, "/sys/class/net/$w->{bridge}/brif" or die; readdir $d };
+    like(WsManager::slurp("$w->{dir}/service.log"), qr/"start finished".*"ms":"resolve=\d+ content=\d+ create=\d+ start=\d+ network=\d+ editor=\d+ total=\d+"/, 'the log splits the time');
+};
+
+my $two = $w->create;
+subtest 'workspaces, the host and the network' => sub {
+    $w->start($two);
+    my ($a, $b) = map { $_->{instance}{address} } $w->wait_phase($id, 'RUNNING'), $w->wait_phase($two, 'RUNNING');
+    my $host = IO::Socket::INET->new(Listen => 5, LocalAddr => '0.0.0.0', LocalPort => 0) or die;
+    my $door = IO::Socket::INET->new(Listen => 5, LocalAddr => '0.0.0.0', LocalPort => $w->{port}, ReuseAddr => 1) or die;
+    my $reach = sub { my ($addr, $port) = @_; return $w->inside($id, "timeout 2 bash -c 'exec 3<>/dev/tcp/$addr/$port' && echo yes || echo no") =~ /yes/ };
+    ok($reach->('127.0.0.1', 23000), 'the probe works');
+    ok($reach->($w->{gateway}, $w->{port}), 'the gateway\'s port is reached');
+    ok(!$reach->($w->{gateway}, $host->sockport), 'a service of the host is not');
+    ok(!$reach->($b, $_), "port $_ of another workspace is not") for 22999, 23000;
+    ok(!$reach->('169.254.169.254', 80), 'metadata addresses are not');
+    is(system("nft flush table inet gitpod_$w->{installation}"), 0, 'somebody flushes our rules');
+    ok($w->wait_for(10, 'rules', sub { qx(nft list table inet gitpod_$w->{installation}) =~ /169\.254/ }), 'they come back');
+    ok(!$reach->($w->{gateway}, $host->sockport), 'and hold');
+};
+
+subtest 'stop keeps the work' => sub {
+    $w->inside($id, 'echo precious > /workspace/repo/work; sync', 33333);
+    $w->stop($id);
+    my $ws = $w->wait_phase($id, 'STOPPED');
+    is(failed($ws), '', 'a stop is no failure');
+    is($w->route($id)->{phase}, 'stopped', 'its route says so');
+    ok(!$w->route($id)->{address}, 'and has no address');
+    my ($first) = $ws->{instance}{id};
+    $w->start($id);
+    $ws = $w->wait_phase($id, 'RUNNING');
+    isnt($ws->{instance}{id}, $first, 'another instance');
+    like($w->inside($id, 'cat /workspace/repo/work /.workspace/ready.json'), qr/precious.*from-backup/s, 'the work is there, and the go signal says so');
+};
+
+subtest 'WatchWorkspaces' => sub {
+    my $stream = FastCgi->connect("$w->{run}/ws_manager/fcgi.sock");
+    my $body = "\0\0\0\0\2{}";
+    $stream->send_raw($stream->request_bytes({ REQUEST_METHOD => 'POST', GITPOD_PATH => "/$WsManager::SERVICE/WatchWorkspaces",
+        CONTENT_TYPE => 'application/connect+json', GITPOD_CALLER => 'public_api', CONTENT_LENGTH => length $body }, $body));
+    my $seen = '';
+    my $read = sub { my ($what) = @_; my $end = time + 10; while ($seen !~ $what && time < $end) { my $r = $stream->next_record or last; $seen .= $r->[2] if $r->[0] == 6 } return $seen =~ $what };
+    ok($read->(qr/\Q$two\E/) && $seen =~ /\Q$id\E/, 'begins with the present state of all');
+    $w->call('UpdateWorkspace', { userId => $WsManager::OWNER, workspaceId => $id, name => 'seen by watchers' });
+    ok($read->(qr/seen by watchers/), 'then tells each change');
+    $stream->close;
+};
+
+subtest 'a container that dies' => sub {
+    my $t = time;
+    $w->podman('kill', '-s', 'KILL', container($id));
+    my $ws = $w->wait_phase($id, 'STOPPED', 15);
+    like(failed($ws), qr/container ended unexpectedly.*137.*files are kept/, 'is told with its exit code') or diag(encode_json($ws));
+    cmp_ok(time - $t, '<', 5, 'at once');
+    is($ws->{instance}{failedReason}, 4, 'with its reason');
+    $w->start($id);
+    ok($w->wait_phase($id, 'RUNNING'), 'it starts again');
+    my ($monitor) = grep { WsManager::slurp("/proc/$_/cmdline") =~ /@{[ container($two) ]}/ } split /\n/, qx(pgrep -x conmon);
+    ok($monitor && kill('KILL', $monitor), 'a monitor is killed');
+    sleep 3;
+    is($w->phase($two), 'PHASE_RUNNING', 'without its monitor a workspace goes on');
+    $t = time;
+    $w->stop($two);
+    ok($w->wait_phase($two, 'STOPPED', 60), 'and can be stopped') or diag(WsManager::slurp("$w->{dir}/service.log"));
+    note(sprintf 'stopped after %.1f s', time - $t);
+    $w->start($two);
+    ok($w->wait_phase($two, 'RUNNING', 20), 'and started') or diag(failed($w->workspace($two)));
+};
+
+subtest 'kill -9 of ws_manager' => sub {
+    my $before = $w->workspace($id)->{instance};
+    $w->kill_child('service', 'KILL');
+    system("redis-cli -s $w->{run}/redis/redis.sock flushall >/dev/null");
+    $w->start_service;
+    my $after = $w->workspace($id)->{instance};
+    is("$after->{phase} $after->{id}", "PHASE_RUNNING $before->{id}", 'what runs is adopted');
+    ok($w->wait_for(10, 'route', sub { (($w->route($id) // {})->{phase} // '') eq 'running' }), 'its route is written again');
+    my $container = container($id);
+    $w->kill_child('service', 'KILL');
+    $w->podman('rm', '-f', '-t', '0', $container);
+    $w->start_service;
+    like(failed($w->wait_phase($id, 'STOPPED', 15)), qr/container is gone/, 'what went away meanwhile is told');
+    $w->set_plan(delay => 2);
+    $w->start($id);
+    $w->wait_for(10, 'progress', sub { ($w->workspace($id)->{instance}{stepDetail} // '') =~ /50/ });
+    is($w->workspace($id)->{instance}{step}, 'Cloning the repository', 'a start under way says what it does');
+    $w->kill_child('service', 'KILL');
+    $w->start_service;
+    $w->set_plan;
+    is($w->wait_phase($id, 'RUNNING', 30)->{instance}{phase}, 'PHASE_RUNNING', 'a start under way is begun again');
+    $w->stop($id);
+    $w->kill_child('service', 'KILL');
+    $w->start_service;
+    ok($w->wait_phase($id, 'STOPPED', 20), 'a stop under way is finished');
+};
+
+subtest 'starts that fail' => sub {
+    $w->set_plan(fail => 'repository http://git.test/acme/site.git not found: check the address');
+    $w->start($id);
+    my $ws = $w->wait_phase($id, 'STOPPED');
+    like(failed($ws), qr/repository .* not found/, 'content\'s reason is told');
+    is($ws->{instance}{failedReason}, 1, 'as a failure of the content');
+    $w->set_plan(stall => 1);
+    $w->start($id);
+    like(failed($w->wait_phase($id, 'STOPPED', 20)), qr/no progress for 5 s/, 'content that stands still ends');
+    $w->set_plan(missing_editor => 1);
+    $w->start($id);
+    like(failed($w->wait_phase($id, 'STOPPED')), qr/There is no editor/, 'an unknown editor is told');
+    $w->set_plan;
+    WsManager::write_file("$w->{state}/content/$id/workspace/repo/crash", '');
+    $w->start($id);
+    like(failed($w->wait_phase($id, 'STOPPED', 60)), qr/editor/i, 'an editor that crashes in a loop: ' . failed($w->workspace($id)));
+    unlink "$w->{state}/content/$id/workspace/repo/crash";
+    is(scalar(grep { /$id/ } $w->podman('ps', '-a', '--format', '{{.Labels}}')), 0, 'no container is left');
+    $w->set_plan(delay => 30);
+    $w->start($id);
+    $w->wait_for(10, 'progress', sub { ($w->workspace($id)->{instance}{stepDetail} // '') =~ /50/ });
+    my $t = time;
+    $w->stop($id);
+    ok($w->wait_phase($id, 'STOPPED', 10) && time - $t < 5, 'a start can be stopped');
+    ok($w->wait_for(5, 'cancel', sub { WsManager::slurp("$w->{dir}/calls") =~ /cancelled/ }), 'and content hears of it');
+    $w->set_plan;
+};
+
+subtest 'the engine goes away' => sub {
+    $w->start($id);
+    $w->wait_phase($id, 'RUNNING');
+    $w->kill_child('engine', 'KILL');
+    my $three = $w->create;
+    $w->start($three);
+    like(failed($w->wait_phase($three, 'STOPPED', 30)), qr/engine/, 'a start fails with that reason: ' . failed($w->workspace($three)));
+    is($w->phase($id), 'PHASE_RUNNING', 'what runs is left alone');
+    $w->start($three);
+    sleep 1;
+    $w->start_engine;
+    ok($w->wait_phase($three, 'RUNNING', 30), 'a start waits for an engine that comes back in time');
+    is($w->phase($id), 'PHASE_RUNNING', 'what ran still does');
+    $w->call('DeleteWorkspace', { userId => $WsManager::OWNER, workspaceId => $three });
+};
+
+subtest 'Redis goes away' => sub {
+    $w->kill_child('redis', 'KILL');
+    my $three = $w->create;
+    $w->start($three);
+    ok($w->wait_phase($three, 'RUNNING', 30), 'starts go on');
+    $w->start_redis;
+    ok($w->wait_for(10, 'routes', sub { (($w->route($three) // {})->{phase} // '') eq 'running' && (($w->route($id) // {})->{phase} // '') eq 'running' }), 'all routes are written when it is back, empty');
+    $w->call('DeleteWorkspace', { userId => $WsManager::OWNER, workspaceId => $three });
+};
+
+subtest 'stop from inside' => sub {
+    my $said = $w->inside($id, '/.supervisor/gp stop', 33333);
+    my $ws = $w->wait_phase($id, 'STOPPED', 20);
+    is(failed($ws), '', 'gp stop stops it, no failure') or diag($said);
+};
+
+subtest 'delete' => sub {
+    my $gone = $w->create;
+    $w->set_plan(delay => 30);
+    $w->start($gone);
+    $w->wait_for(10, 'progress', sub { ($w->workspace($gone)->{instance}{stepDetail} // '') =~ /50/ });
+    $w->call('DeleteWorkspace', { userId => $WsManager::OWNER, workspaceId => $gone });
+    is($w->workspace($gone)->{code}, 'not_found', 'a deleted workspace is not there, even while it starts');
+    ok($w->route($gone)->{deleted}, 'its route is a tombstone');
+    $w->set_plan;
+    ok($w->wait_for(15, 'content', sub { !-d "$w->{state}/content/$gone" }), 'its content goes');
+    ok($w->wait_for(15, 'container', sub { $w->podman('ps', '-a', '--format', '{{.Labels}}') !~ /\Q$gone\E/ }), 'its container goes');
+    my ($low) = sort { $a <=> $b } map { (stat "$w->{state}/content/$_")[4] // () } $two;
+    my $next = $w->create;
+    $w->start($next);
+    $w->wait_phase($next, 'RUNNING');
+    my %uid = map { $_ => (stat "$w->{state}/content/$_")[4] } $two, $next;
+    isnt($uid{$two}, $uid{$next}, 'uid ranges are not shared');
+};
+
+subtest 'what is not ours to keep' => sub {
+    my $image = 'localhost/gitpod-workspace:latest';
+    $w->podman('run', '-d', '--name', 'stray', '--label', "gitpod.installation=$w->{installation}", '--label', 'gitpod.workspace=none', '--label', 'gitpod.instance=none',
+        '--network', 'none', $image, 'sleep', '100');
+    $w->podman('run', '-d', '--name', 'foreign', '--network', 'none', $image, 'sleep', '100');
+    ok($w->wait_for(15, 'stray', sub { $w->podman('ps', '-a', '--format', '{{.Names}}') !~ /stray/ }), 'a container of ours without a workspace is removed');
+    like($w->podman('ps', '-a', '--format', '{{.Names}}'), qr/foreign/, 'a foreign one is left alone');
+};
+
+subtest 'options' => sub {
+    $w->kill_child('service');
+    $w->start_service('idle-timeout' => 5, image => 'localhost/no-such-image:1');
+    $w->start($id);
+    my $ws = $w->wait_phase($id, 'STOPPED');
+    like(failed($ws), qr{localhost/no-such-image:1 is not on this machine.*build\.sh}, 'a missing image is named, with the way out');
+    is($ws->{instance}{failedReason}, 3, 'as a failure of the image');
+    $ws = $w->wait_phase($two, 'STOPPED', 30);
+    like($ws->{instance}{timeout} // '', qr/idle for \d+ s/, 'an unused workspace stops and says why');
+    is(failed($ws), '', 'that is no failure');
+    $w->kill_child('service');
+    my $said = qx(@{[ $ENV{TEST_WS_MANAGER} // "$WsManager::BUILD/c/plugins/ws_manager/ws_manager" ]} --run $w->{run} --state $w->{state} --subnet 10.0.0.0/8 2>&1);
+    like($said, qr{10\.0\.0\.0/8 is not an IPv4 range}, 'a bad subnet is refused with the reason');
+};
+
+done_testing();
