@@ -15,6 +15,8 @@ typedef struct gp_redis gp_redis_t;
 gp_redis_t *gp_redis_new(const char *socket_path, const char *user, const char *password_file);
 gp_redis_t *gp_redis_free(gp_redis_t *redis);
 /* Runs one command given as argv of NUL-terminated strings; *ret_text (may be NULL): the reply as text in arena. Errors: UNAVAILABLE, INTERNAL with Redis' error. */
-int gp_redis_command(gp_redis_t *redis, gp_arena_t *arena, char **ret_text, gp_err_t *err, int argc, const char *const *argv) __attribute__((warn_unused_result));
+int gp_redis_command(gp_redis_t *redis, gp_arena_t *arena, char **ret_text, gp_err_t *err, int argc, const char *const *argv)
+    __attribute__((warn_unused_result));
 /* The versioned write of docs/contracts/redis.md: compares, HSET, PUBLISH in one script. */
-int gp_redis_put_record(gp_redis_t *redis, const char *hash, const char *channel, const char *field, uint64_t version, const char *json, gp_err_t *err) __attribute__((warn_unused_result));
+int gp_redis_put_record(gp_redis_t *redis, const char *hash, const char *channel, const char *field, uint64_t version, const char *json,
+                        gp_err_t *err) __attribute__((warn_unused_result));
