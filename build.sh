@@ -87,7 +87,7 @@ configure_instance() {
 # restarts that service and no other. Workspaces stay.
 service_version() {
     case $1 in
-    nginx) cat "$BUILD/module/ngx_http_gitpod_module.so" "$BUILD/c/proto/callers.map" "$GITPOD_RUN"/conf/nginx*.conf "$GITPOD_RUN"/conf/*server*.conf "$SV/nginx/run" 2> /dev/null ;;
+    nginx) cat "$BUILD/module/ngx_http_gitpod_module.so" "$BUILD/c/proto/callers.map" "$GITPOD_RUN"/conf/nginx*.conf "$SV/nginx/run" ;;
     redis) cat "$GITPOD_RUN/conf/redis.conf" "$SV/redis/run" ;;
     engine) cat "$GITPOD_RUN/conf/containers.conf" "$GITPOD_RUN/conf/storage.conf" "$SV/engine/run" ;;
     *) cat "$BUILD/c/plugins/$1/$1" "$GITPOD_RUN/conf/$1.conf" "$SV/$1/run" ;;
