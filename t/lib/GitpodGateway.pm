@@ -33,6 +33,7 @@ our $JSON = JSON::PP->new->canonical->utf8;
 my @servers;
 
 # new(%option): domain, workspace_domain, workers, start => 0 to wait with nginx,
+# buffered_log => 1 to write the log as in production, level of the error log,
 # edit => sub of ($name, $text) returning the text of a configuration file.
 sub new {
     my ($class, %option) = @_;
@@ -41,6 +42,7 @@ sub new {
         workspace_domain => 'ws-gitpod.test',
         scheme => 'http',
         workers => 1,
+        level => 'info',
         owner => '11111111-1111-4111-8111-111111111111',
         other => '22222222-2222-4222-8222-222222222222',
         edit => sub { $_[1] },
@@ -144,7 +146,7 @@ sub write_conf {
 
         # the tests' directories are root's; see environment of the tests
         $text =~ s/^user .*;$/user root;/m;
-        $text =~ s/buffer=64k flush=1s//;
+        $text =~ s/buffer=64k flush=1s// if !$self->{buffered_log};
         spew("$self->{run}/conf/$name", $self->{edit}->($name, $text));
     }
 }
@@ -210,7 +212,7 @@ sub start {
     }
     $self->{nginx_pid} = $self->child('nginx.log', sub {
         local @ENV{keys %preload} = values %preload;
-        exec '/usr/sbin/nginx', '-e', $log, '-c', "$self->{run}/conf/nginx.conf", '-g', "daemon off; error_log $log info;" or die "nginx: $!";
+        exec '/usr/sbin/nginx', '-e', $log, '-c', "$self->{run}/conf/nginx.conf", '-g', "daemon off; error_log $log $self->{level};" or die "nginx: $!";
     });
     my $ok = eval {
         wait_for('nginx', sub {
