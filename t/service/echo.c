@@ -23,7 +23,7 @@ typedef struct {
 
 typedef struct {
     const echo_conf_t *conf;
-    gp_metric_t *cancelled, *closed, *slow;
+    gp_metric_t *waits, *cancelled, *closed, *slow;
     char *page;
 } echo_t;
 
@@ -40,6 +40,7 @@ static int echo_get(gp_call_t *call, const ProtobufCMessage *msg, ProtobufCMessa
     }
 
     if (strcmp(req->workspace_id, "wait") == 0) {
+        gp_metric_add(echo->waits, 1);
         while (!gp_call_cancelled(call)) {
             (void) nanosleep(&nap, NULL);
         }
@@ -151,6 +152,7 @@ static int echo_start(gp_service_t *service, const void *conf, void **ret_data, 
     echo.page = malloc((size_t) echo.conf->page);
     gp_assert(echo.page != NULL);
     memset(echo.page, 'x', (size_t) echo.conf->page);
+    echo.waits = gp_metric_counter(service, "echo_waits_total", "", "Calls that have begun to wait.");
     echo.cancelled = gp_metric_counter(service, "echo_cancelled_total", "", "Calls that saw their caller go.");
     echo.closed = gp_metric_counter(service, "echo_closed_total", "", "Streams that saw their client go.");
     echo.slow = gp_metric_counter(service, "echo_slow_total", "", "Streams whose reader was too slow.");

@@ -183,6 +183,7 @@ subtest 'keep-alive' => sub {
     $c->send_raw(FastCgi::record(1, 2, pack 'nCx5', 1, 1));
     my $r = $c->next_record;
     ok $r->[0] == 3 && $r->[1] == 2 && unpack('x4C', $r->[2]) == 1, 'a second request on a busy connection is told that we do not multiplex';
+    ok soon(sub { metric('echo_waits_total') == 1 }), 'while the first one runs';
 };
 
 subtest 'plain paths' => sub {
@@ -234,7 +235,7 @@ subtest 'cancellation' => sub {
     ok soon(sub { metric('echo_cancelled_total') == 1 }), 'a closed connection cancels its handler';
     my $c = FastCgi->connect($sock);
     $c->send_raw($c->request_bytes($param, '{"workspaceId":"wait"}', keep => 1));
-    sleep 0.05;
+    ok soon(sub { metric('echo_waits_total') == 2 }), 'another call waits';
     is metric('echo_cancelled_total'), 1, 'an open one does not';
     $c->send_raw(FastCgi::record(2, 1, ''));
     ok soon(sub { metric('echo_cancelled_total') == 2 }), 'ABORT does';
@@ -274,8 +275,11 @@ subtest 'busy pool' => sub {
     error_is($res, 503, 'resource_exhausted', qr/try again/, 'with 503');
     is(FastCgi->call($sock, { GITPOD_PATH => '/health', REQUEST_METHOD => 'GET' })->{status}, 200, 'health is answered while every thread is busy');
     my $before = metric('echo_cancelled_total');
+    $_->close for splice @c, 8;
+    ok soon(sub { metric('gitpod_service_requests') == 9 }), 'those in the queue go with their clients';
     $_->close for @c;
-    ok soon(sub { metric('gitpod_service_requests') == 1 }), 'and all of it goes with its clients';
+    ok soon(sub { metric('gitpod_service_requests') == 1 }), 'and then those that run';
+    ok soon(sub { metric('echo_cancelled_total') - $before == 8 }), 'whose handlers hear of it';
     is metric('echo_cancelled_total') - $before, 8, 'those that waited in the queue never ran';
     is rpc($get, '{"workspaceId":"after"}')->{status}, 200, 'then it serves again';
 };

@@ -110,7 +110,7 @@ class Handler(BaseHTTPRequestHandler):
     def DeleteWorkspace(self, body):
         path = STATE + '/content/' + parse(body)[1].decode()
         if os.path.exists(path):
-            os.rename(path, DIR + '/trash-' + str(time.time()))
+            os.rename(path, STATE + '/content/.trash-' + str(time.time()))  # a mount of its own
         self.unary(200, b'', 'application/proto')
 
     def progress(self, step, detail, percent, result=None):

@@ -13,8 +13,9 @@
  * Connections belong to the loop. Requests are shared: the loop holds a
  * reference while the connection serves it, the handler another, each chunk on
  * its way out a third. What threads may touch of a request is below its lock.
- * A request with something for the loop is put on the server's list once and
- * the loop is woken.
+ * A reply goes out from the thread that gives it, as far as the kernel takes it:
+ * that spares two wake-ups a request. What is left is put on the request, the
+ * request once on the server's list, and the loop is woken.
  */
 typedef struct gp_fcgi_conn gp_fcgi_conn_t;
 typedef struct gp_fcgi_chunk gp_fcgi_chunk_t;
@@ -24,6 +25,7 @@ struct gp_fcgi_chunk {
     gp_fcgi_chunk_t *next;
     gp_fcgi_request_t *req; /* a reference, NULL for management replies */
     size_t len;
+    size_t sent; /* bytes that are out already */
     bool last; /* ends the request */
     char bytes[];
 };
@@ -47,8 +49,11 @@ struct gp_fcgi_request {
 
     pthread_mutex_t lock;
     gp_fcgi_chunk_t *out, *out_last;
+    int fd; /* of the connection, -1 when it is closing: threads write on it under the lock */
     size_t queued; /* bytes that the kernel has not taken */
-    bool finished;
+    bool finished; /* the end is out or queued */
+    bool answered; /* the end is out: the connection may go on */
+    bool counted; /* in server->requests_now */
     bool listed; /* on server->dirty */
     gp_fcgi_request_t *dirty_next;
     void (*on_gone)(gp_fcgi_request_t *req, void *data);
@@ -92,5 +97,8 @@ gp_fcgi_request_t *gp_fcgi_request_new(gp_fcgi_server_t *server, gp_fcgi_conn_t 
 /* What waits to be sent, in order, the caller's now; and the function to call, when the client is gone. */
 gp_fcgi_chunk_t *gp_fcgi_request_take(gp_fcgi_request_t *req, void (**ret_gone)(gp_fcgi_request_t *, void *), void **ret_gone_data);
 void gp_fcgi_request_sent(gp_fcgi_request_t *req, size_t len);
+bool gp_fcgi_request_answered(gp_fcgi_request_t *req);
+/* The connection closes: nobody writes any more. */
+void gp_fcgi_request_close(gp_fcgi_request_t *req);
 /* Puts it on the list of those the loop must look at. */
 void gp_fcgi_request_list(gp_fcgi_request_t *req);

@@ -44,9 +44,18 @@ static void gp_fcgi_conn_detach(gp_fcgi_conn_t *conn)
     if (req->deadline_ms != 0) {
         server->deadlines_n--;
     }
-    atomic_fetch_sub(&server->requests_now, 1);
 
     gp_fcgi_request_unref(req);
+}
+
+
+/* A request that a thread has answered makes way for the next. */
+static void gp_fcgi_conn_settle(gp_fcgi_conn_t *conn)
+{
+    if (conn->req != NULL && gp_fcgi_request_answered(conn->req)) {
+        gp_fcgi_parser_end_request(&conn->parser);
+        gp_fcgi_conn_detach(conn);
+    }
 }
 
 
@@ -61,16 +70,7 @@ static void gp_fcgi_conn_close(gp_fcgi_conn_t *conn)
     conn->closing = true;
 
     if (req != NULL) {
-        bool list;
-
-        pthread_mutex_lock(&req->lock);
-        atomic_store_explicit(&req->gone, true, memory_order_release);
-        list = !req->listed;
-        req->listed = true;
-        pthread_mutex_unlock(&req->lock);
-        if (list) {
-            gp_fcgi_request_list(req);
-        }
+        gp_fcgi_request_close(req);
         gp_fcgi_conn_detach(conn);
     }
 
@@ -98,7 +98,7 @@ static void gp_fcgi_chunk_sent(uv_write_t *write, int status)
 
     close = status != 0;
     if (chunk->req != NULL) {
-        gp_fcgi_request_sent(chunk->req, chunk->len);
+        gp_fcgi_request_sent(chunk->req, chunk->len - chunk->sent);
         close = close || (chunk->last && !chunk->req->keep_conn);
         gp_fcgi_request_unref(chunk->req);
     }
@@ -116,7 +116,7 @@ static void gp_fcgi_conn_send(gp_fcgi_conn_t *conn, gp_fcgi_chunk_t *chunk)
     int rc;
 
     chunk->write.data = chunk;
-    buf = uv_buf_init(chunk->bytes, (unsigned) chunk->len);
+    buf = uv_buf_init(chunk->bytes + chunk->sent, (unsigned) (chunk->len - chunk->sent));
     rc = uv_write(&chunk->write, (uv_stream_t *) &conn->pipe, &buf, 1, gp_fcgi_chunk_sent);
     if (rc != 0) {
         if (chunk->req != NULL) {
@@ -152,6 +152,14 @@ static void gp_fcgi_request_flush(gp_fcgi_request_t *req)
             gp_fcgi_conn_detach(conn);
         }
         gp_fcgi_conn_send(conn, chunk);
+    }
+
+    conn = req->conn;
+    if (conn != NULL && atomic_load(&conn->server->stopping)) {
+        gp_fcgi_conn_settle(conn);
+        if (conn->req == NULL) {
+            gp_fcgi_conn_close(conn);
+        }
     }
 
     if (gone != NULL) {
@@ -350,6 +358,7 @@ static void gp_fcgi_on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         return;
     }
 
+    gp_fcgi_conn_settle(conn);
     rc = gp_fcgi_parser_feed(&conn->parser, (const uint8_t *) buf->base, (size_t) n, &gp_fcgi_events, conn);
     if (rc == 0) {
         return;
@@ -413,7 +422,9 @@ static void gp_fcgi_expire(gp_fcgi_server_t *server)
         if (req->deadline_ms != 0 && req->deadline_ms <= now) {
             server->deadlines_n--;
             req->deadline_ms = 0;
-            server->conf.expired(req, server->conf.data);
+            if (!gp_fcgi_request_gone(req)) {
+                server->conf.expired(req, server->conf.data);
+            }
         }
     }
 }
@@ -437,6 +448,7 @@ static void gp_fcgi_stop_begin(gp_fcgi_server_t *server)
 
     for (conn = server->conns; conn != NULL; conn = next_conn) {
         next_conn = conn->next;
+        gp_fcgi_conn_settle(conn);
         if (conn->req == NULL && uv_stream_get_write_queue_size((uv_stream_t *) &conn->pipe) == 0) {
             gp_fcgi_conn_close(conn);
         }

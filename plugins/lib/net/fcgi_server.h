@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 
 #include "base/err.h"
+#include "core/span.h"
 
 /*
  * FastCGI responder: one loop thread does all I/O, handlers run on a bounded
@@ -54,7 +55,11 @@ void gp_fcgi_request_ref(gp_fcgi_request_t *req);
 void gp_fcgi_request_unref(gp_fcgi_request_t *req);
 /* A parameter, or NULL; borrowed. */
 const char *gp_fcgi_request_param(const gp_fcgi_request_t *req, const char *name);
+/* Many at once: gp_fcgi_params_find(). */
+void gp_fcgi_request_find(const gp_fcgi_request_t *req, const gp_span_t *names, size_t names_n, const char **values);
 const void *gp_fcgi_request_body(const gp_fcgi_request_t *req, size_t *ret_len);
+/* The handler is done with it. */
+void gp_fcgi_request_drop_body(gp_fcgi_request_t *req);
 enum gp_fcgi_size gp_fcgi_request_size(const gp_fcgi_request_t *req);
 /* The client is gone, or the request is answered. */
 bool gp_fcgi_request_gone(const gp_fcgi_request_t *req);
@@ -66,7 +71,8 @@ void gp_fcgi_request_set_data(gp_fcgi_request_t *req, void *data, void (*free_fn
 void *gp_fcgi_request_data(const gp_fcgi_request_t *req);
 
 /*
- * Any thread. Bytes are copied and sent from the loop. queue_limit: most bytes
+ * Any thread, never blocks. What the kernel does not take now is copied and sent
+ * by the loop. queue_limit: most bytes
  * that may wait for the peer, 0: any. 0, -GP_CANCELED: gone or finished,
  * -GP_RESOURCE_EXHAUSTED: over queue_limit (nothing was queued).
  */

@@ -37,13 +37,13 @@ static void gp_exchange_free(void *data)
 }
 
 
-static void gp_dispatch_find_method(gp_exchange_t *exchange, const char *path)
+static void gp_dispatch_find_method(gp_exchange_t *exchange)
 {
     gp_service_t *service = exchange->call.service;
     size_t i;
 
     for (i = 0; i < service->def->n_methods; i++) {
-        if (strcmp(service->methods[i].path, path) == 0) {
+        if (strcmp(service->methods[i].path, exchange->path) == 0) {
             exchange->method = &service->def->methods[i];
             exchange->method_index = i;
             return;
@@ -52,11 +52,48 @@ static void gp_dispatch_find_method(gp_exchange_t *exchange, const char *path)
 }
 
 
+#define GP_NAME(text)                                                                                                                      \
+    {                                                                                                                                      \
+        text, sizeof(text) - 1                                                                                                             \
+    }
+
+/* What every call looks at, in one pass over the parameters. */
+static void gp_dispatch_read_params(gp_exchange_t *exchange)
+{
+    static const gp_span_t names[] = {
+        GP_NAME("GITPOD_PATH"),   GP_NAME("CONTENT_TYPE"),  GP_NAME("HTTP_CONNECT_TIMEOUT_MS"), GP_NAME("REQUEST_METHOD"),
+        GP_NAME("QUERY_STRING"),  GP_NAME(GP_PARAM_USER),   GP_NAME(GP_PARAM_CREDENTIAL),       GP_NAME(GP_PARAM_CREDENTIAL_ID),
+        GP_NAME(GP_PARAM_SCOPES), GP_NAME(GP_PARAM_CALLER), GP_NAME(GP_PARAM_REQUEST_ID),       GP_NAME(GP_PARAM_SCHEME),
+    };
+    const size_t names_n = sizeof(names) / sizeof(names[0]);
+    gp_call_t *call = &exchange->call;
+    const char *values[sizeof(names) / sizeof(names[0])] = {NULL};
+    size_t i;
+
+    gp_fcgi_request_find(exchange->req, names, names_n, values);
+    for (i = 0; i < names_n; i++) {
+        values[i] = values[i] ? values[i] : "";
+    }
+
+    exchange->path = values[0];
+    exchange->content_type = values[1];
+    exchange->timeout = values[2];
+    call->http_method = values[3];
+    call->query = values[4];
+    call->user = values[5];
+    call->credential = values[6];
+    call->credential_id = values[7];
+    call->scopes = values[8];
+    call->caller = values[9];
+    call->request_id = values[10];
+    call->scheme = values[11];
+}
+
+
 bool gp_dispatch_prepare(gp_fcgi_request_t *req, void *data)
 {
     gp_service_t *service = data;
     gp_exchange_t *exchange;
-    const char *path;
     uint64_t timeout_ms;
 
     exchange = calloc(1, sizeof(gp_exchange_t));
@@ -66,25 +103,28 @@ bool gp_dispatch_prepare(gp_fcgi_request_t *req, void *data)
 
     exchange->req = req;
     exchange->call.service = service;
+    exchange->call.data = service->data;
     exchange->stream.exchange = exchange;
     exchange->started_ms = gp_clock_ms();
     pthread_mutex_init(&exchange->lock, NULL);
     gp_fcgi_request_set_data(req, exchange, gp_exchange_free);
 
-    path = gp_dispatch_param(exchange, "GITPOD_PATH");
-    exchange->codec = gp_codec_of(gp_dispatch_param(exchange, "CONTENT_TYPE"));
-    gp_dispatch_find_method(exchange, path);
+    gp_dispatch_read_params(exchange);
+    exchange->codec = gp_codec_of(exchange->content_type);
+    gp_dispatch_find_method(exchange);
+    exchange->call.method = exchange->method ? exchange->path + 1 : exchange->path;
 
-    if (gp_connect_timeout_parse(gp_dispatch_param(exchange, "HTTP_CONNECT_TIMEOUT_MS"), &timeout_ms) == 0) {
-        gp_fcgi_request_set_deadline(req, exchange->started_ms + timeout_ms);
+    if (gp_connect_timeout_parse(exchange->timeout, &timeout_ms) == 0) {
+        exchange->call.deadline_ms = exchange->started_ms + timeout_ms;
+        gp_fcgi_request_set_deadline(req, exchange->call.deadline_ms);
     }
 
-    if (strcmp(path, GP_PATH_HEALTH) == 0) {
+    if (strcmp(exchange->path, GP_PATH_HEALTH) == 0) {
         gp_health_reply(service, req);
         return true;
     }
 
-    if (strcmp(path, GP_PATH_METRICS) == 0) {
+    if (strcmp(exchange->path, GP_PATH_METRICS) == 0) {
         gp_metric_reply(service, req);
         return true;
     }
@@ -115,8 +155,7 @@ void gp_dispatch_expired(gp_fcgi_request_t *req, void *data)
     gp_err_t err = GP_ERR_INIT;
 
     (void) data;
-    (void) gp_err(&err, GP_DEADLINE_EXCEEDED, "%s did not finish within the time the caller gave it",
-                  gp_dispatch_param(exchange, "GITPOD_PATH"));
+    (void) gp_err(&err, GP_DEADLINE_EXCEEDED, "%s did not finish within the time the caller gave it", exchange->path);
     gp_reply_failure(exchange, &err);
 }
 
@@ -165,7 +204,7 @@ static int gp_dispatch_check_rpc(gp_exchange_t *exchange)
         return gp_dispatch_refuse(exchange, 405, "POST", &err);
     }
 
-    type = gp_dispatch_param(exchange, "CONTENT_TYPE");
+    type = exchange->content_type;
     stream = exchange->method->stream != NULL;
     fits = stream ? exchange->codec >= GP_CODEC_STREAM_JSON : exchange->codec == GP_CODEC_JSON || exchange->codec == GP_CODEC_PROTO;
     if (!fits) {
@@ -176,7 +215,7 @@ static int gp_dispatch_check_rpc(gp_exchange_t *exchange)
     }
 
     encoding = gp_dispatch_param(exchange, stream ? "HTTP_CONNECT_CONTENT_ENCODING" : "HTTP_CONTENT_ENCODING");
-    timeout = gp_dispatch_param(exchange, "HTTP_CONNECT_TIMEOUT_MS");
+    timeout = exchange->timeout;
     if (encoding[0] != '\0' && strcmp(encoding, "identity") != 0) {
         (void) gp_err(&err, GP_UNIMPLEMENTED, "%s: compressed requests (%.40s) are not supported: send identity", path, encoding);
     } else if (timeout[0] != '\0' && gp_connect_timeout_parse(timeout, &ms) != 0) {
@@ -231,8 +270,14 @@ static int gp_dispatch_decode(gp_exchange_t *exchange, const ProtobufCMessageDes
 /* A handler's result as an error with code and text, whatever it left in err. */
 static int gp_dispatch_result(const gp_exchange_t *exchange, int rc, gp_err_t *err)
 {
+    uint64_t deadline_ms = exchange->call.deadline_ms;
+
     if (rc == 0) {
         return 0;
+    }
+
+    if (rc == -GP_CANCELED && deadline_ms != 0 && gp_clock_ms() >= deadline_ms) {
+        return gp_err(err, GP_DEADLINE_EXCEEDED, "%s did not finish within the time the caller gave it", exchange->call.method);
     }
 
     if (rc > 0 || err->code == 0) {
@@ -429,31 +474,10 @@ static void gp_dispatch_plain(gp_exchange_t *exchange, const char *path)
 }
 
 
-static void gp_dispatch_fill(gp_exchange_t *exchange, const char *path)
-{
-    gp_call_t *call = &exchange->call;
-
-    call->arena = gp_arena_new(GP_CALL_ARENA_MAX);
-    call->data = call->service->data;
-    call->method = exchange->method ? path + 1 : path;
-    call->http_method = gp_dispatch_param(exchange, "REQUEST_METHOD");
-    call->query = gp_dispatch_param(exchange, "QUERY_STRING");
-    call->user = gp_dispatch_param(exchange, GP_PARAM_USER);
-    call->credential = gp_dispatch_param(exchange, GP_PARAM_CREDENTIAL);
-    call->credential_id = gp_dispatch_param(exchange, GP_PARAM_CREDENTIAL_ID);
-    call->scopes = gp_dispatch_param(exchange, GP_PARAM_SCOPES);
-    call->caller = gp_dispatch_param(exchange, GP_PARAM_CALLER);
-    call->request_id = gp_dispatch_param(exchange, GP_PARAM_REQUEST_ID);
-    call->scheme = gp_dispatch_param(exchange, GP_PARAM_SCHEME);
-    call->deadline_ms = gp_fcgi_request_deadline(exchange->req);
-}
-
-
 void gp_dispatch_handle(gp_fcgi_request_t *req, void *data)
 {
     gp_exchange_t *exchange = gp_fcgi_request_data(req);
     gp_err_t err = GP_ERR_INIT;
-    const char *path;
 
     (void) data;
     if (gp_fcgi_request_gone(req)) { /* it went away while it waited */
@@ -461,8 +485,7 @@ void gp_dispatch_handle(gp_fcgi_request_t *req, void *data)
         return;
     }
 
-    path = gp_dispatch_param(exchange, "GITPOD_PATH");
-    gp_dispatch_fill(exchange, path);
+    exchange->call.arena = gp_arena_new(GP_CALL_ARENA_MAX);
     gp_log_set_trace(exchange->call.request_id);
 
     if (gp_fcgi_request_size(req) == GP_FCGI_PARAMS_TOO_LARGE) {
@@ -471,9 +494,14 @@ void gp_dispatch_handle(gp_fcgi_request_t *req, void *data)
     } else if (exchange->method != NULL) {
         gp_dispatch_rpc(exchange);
     } else {
-        gp_dispatch_plain(exchange, path);
+        gp_dispatch_plain(exchange, exchange->path);
     }
 
     gp_log_set_trace(NULL);
+    if (!atomic_load(&exchange->is_stream)) {
+        /* the connection keeps the request until its next one comes */
+        exchange->call.arena = gp_arena_free(exchange->call.arena);
+        gp_fcgi_request_drop_body(req);
+    }
     gp_fcgi_request_unref(req);
 }

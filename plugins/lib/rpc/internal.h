@@ -38,6 +38,9 @@ struct gp_stream {
 struct gp_exchange {
     gp_call_t call;
     gp_fcgi_request_t *req;
+    const char *path; /* GITPOD_PATH */
+    const char *content_type;
+    const char *timeout; /* Connect-Timeout-Ms */
     enum gp_codec codec;
     const gp_method_t *method; /* NULL: a plain path, or nothing of ours */
     size_t method_index;

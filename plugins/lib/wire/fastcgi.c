@@ -382,3 +382,23 @@ const char *gp_fcgi_params_get(const char *params, size_t len, const char *name)
 
     return NULL;
 }
+
+
+void gp_fcgi_params_find(const char *params, size_t len, const gp_span_t *names, size_t names_n, const char **values)
+{
+    const char *p, *value, *end;
+    size_t i, name_len;
+
+    end = params + len;
+    for (p = params; p < end; p = value + strlen(value) + 1) {
+        name_len = strlen(p);
+        value = p + name_len + 1;
+
+        for (i = 0; i < names_n; i++) {
+            if (names[i].len == name_len && values[i] == NULL && memcmp(names[i].ptr, p, name_len) == 0) {
+                values[i] = value;
+                break;
+            }
+        }
+    }
+}

@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/span.h"
+
 /*
  * FastCGI 1.0, responder side, as a state machine on partial input. No I/O and
  * no allocation: bytes go in, events come out. One request at a time on a
@@ -77,6 +79,14 @@ int gp_fcgi_params_decode(char *params, size_t len, size_t *ret_len) __attribute
 
 /* The value of the first parameter of that name in decoded params, or NULL. */
 const char *gp_fcgi_params_get(const char *params, size_t len, const char *name);
+
+/*
+ * gp_fcgi_params_find() - many values in one pass
+ *
+ * values[i], NULL before, becomes the value of the first parameter named
+ * names[i]; it stays NULL when there is none.
+ */
+void gp_fcgi_params_find(const char *params, size_t len, const gp_span_t *names, size_t names_n, const char **values);
 
 void gp_fcgi_put_header(uint8_t out[GP_FCGI_HEADER_LEN], enum gp_fcgi_type type, uint16_t id, size_t content_len);
 void gp_fcgi_put_end(uint8_t out[GP_FCGI_END_LEN], uint16_t id, enum gp_fcgi_protocol_status status);
