@@ -19,8 +19,8 @@ enum pub_host { PUB_HOST_OTHER, PUB_HOST_GITHUB, PUB_HOST_GITLAB, PUB_HOST_BITBU
 
 /* Words behind a repository that begin a page of it. */
 static const char *const pub_words[] = {
-    "tree",   "blob", "raw", "blame", "edit", "commits",        "commit",        "pull",         "pulls",   "issues",
-    "branch", "tags", "src", "-",     "tag",  "merge_requests", "pull-requests", "pullrequests", "compare", "releases",
+    "tree",   "blob", "raw", "blame", "edit", "commits",        "commit",        "pull",    "pulls",    "issues",
+    "branch", "tags", "src", "-",     "tag",  "merge_requests", "pull-requests", "compare", "releases",
 };
 
 

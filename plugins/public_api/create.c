@@ -150,6 +150,7 @@ int pub_create_workspace(gp_call_t *call, const ProtobufCMessage *req, ProtobufC
 {
     Gitpod__V1__CreateAndStartWorkspaceResponse *out = (Gitpod__V1__CreateAndStartWorkspaceResponse *) res;
     Gitpod__Internal__V1__CreateWorkspaceRequest create;
+    Gitpod__Internal__V1__StartWorkspaceRequest start;
     ProtobufCMessage *made = NULL;
     int rc;
 
@@ -161,9 +162,13 @@ int pub_create_workspace(gp_call_t *call, const ProtobufCMessage *req, ProtobufC
     if (rc == 0) {
         rc = pub_call_workspaces(call, "CreateWorkspace", &create.base, &made, err);
     }
-    if (rc == 0) {
-        out->workspace = pub_workspace(call->arena, ((const Gitpod__Internal__V1__WorkspaceResponse *) made)->workspace);
+    if (rc < 0) {
+        return rc;
     }
+    /* A no-op when the same request key found a workspace that is on its way. */
+    gitpod__internal__v1__start_workspace_request__init(&start);
+    start.user_id = create.owner_id;
+    start.workspace_id = ((const Gitpod__Internal__V1__WorkspaceResponse *) made)->workspace->id;
 
-    return rc;
+    return pub_workspace_call(call, "StartWorkspace", &start.base, &out->workspace, err);
 }

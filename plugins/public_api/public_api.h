@@ -64,6 +64,10 @@ int pub_call(gp_call_t *call, const ProtobufCServiceDescriptor *service, const c
 #define pub_call_auth(call, method, req, ret_res, err)                                                                                     \
     pub_call((call), &gitpod__internal__v1__auth_service__descriptor, (method), (req), (ret_res), (err))
 
+/* A method of ws_manager that answers a workspace, as ours; *ret_workspace in the call's arena. Blocking. Errors: ws_manager's. */
+int pub_workspace_call(gp_call_t *call, const char *method, const ProtobufCMessage *req, Gitpod__V1__Workspace **ret_workspace,
+                       gp_err_t *err);
+
 /* ---- convert.c ---- */
 
 Gitpod__V1__Workspace *pub_workspace(gp_arena_t *arena, const pub_managed_t *managed);

@@ -23,8 +23,8 @@ static int pub_request_begin(gp_call_t *call, const char *workspace_id, char **r
 }
 
 
-static int pub_workspace_call(gp_call_t *call, const char *method, const ProtobufCMessage *req, Gitpod__V1__Workspace **ret_workspace,
-                              gp_err_t *err)
+int pub_workspace_call(gp_call_t *call, const char *method, const ProtobufCMessage *req, Gitpod__V1__Workspace **ret_workspace,
+                       gp_err_t *err)
 {
     ProtobufCMessage *res = NULL;
     int rc;
