@@ -1,6 +1,6 @@
 // The phases of a start, one under the other, each with its own time.
 import type { WorkspaceStatus } from "../gen/gitpod/v1/workspace_pb";
-import { type State, type StepState, stepViews, type Timeline } from "../lib/phases";
+import { detailOf, type State, type StepState, type StepView, stepViews, type Timeline } from "../lib/phases";
 import { formatElapsed } from "../lib/time";
 import { CheckIcon, CrossIcon } from "./icons";
 
@@ -23,15 +23,13 @@ function StepMark({ state }: { state: StepState }) {
   );
 }
 
-function StepDetail({ status, elapsedMs }: { status: WorkspaceStatus | undefined; elapsedMs: number | undefined }) {
-  const progress = status?.progress;
-  const text = [progress?.step, progress?.detail].filter(Boolean).join(": ");
-  const percent = progress?.percent ?? -1;
+function StepDetail({ view, status }: { view: StepView; status: WorkspaceStatus | undefined }) {
+  const { text, percent } = detailOf(view.step, status);
   return (
     <>
       {text && <p className="step-detail">{text}</p>}
-      {percent >= 0 && text && <progress className="bar" max={100} value={percent} aria-label={progress?.step} />}
-      {(elapsedMs ?? 0) > LONG_MS && (
+      {percent >= 0 && text && <progress className="bar" max={100} value={percent} aria-label={text} />}
+      {(view.elapsedMs ?? 0) > LONG_MS && (
         <p className="step-detail dim">This takes a while. Nothing to do: it goes on, or ends with a reason.</p>
       )}
     </>
@@ -56,7 +54,7 @@ export function StepList({ timeline, status, state, now }: StepListProps) {
             <StepMark state={view.state} />
             <div className="step-what">
               <p className="step-title">{view.title}<span className="hidden-label">, {STATE_WORDS[view.state]}</span></p>
-              {view.state === "active" && <StepDetail status={status} elapsedMs={view.elapsedMs} />}
+              {view.state === "active" && <StepDetail view={view} status={status} />}
             </div>
             <span className="elapsed">{view.elapsedMs === undefined ? "" : formatElapsed(view.elapsedMs)}</span>
           </li>

@@ -66,6 +66,7 @@ export function WorkspaceRow({ workspace, now, onChange, onGone }: RowProps) {
           {branch && <span className="branch"><BranchIcon />{branch}</span>}
         </p>
         <RowNote workspace={workspace} state={state} unsaved={unsaved} />
+        <RowWarnings warnings={workspace.metadata?.warnings ?? []} />
         {problem && (
           <p className="field-problem pre" role="alert">
             {problem}{" "}
@@ -127,6 +128,18 @@ function PrimaryAction({ workspace, state, busy, onStart }: {
     return <button type="button" className="button" onClick={onStart} aria-label={`Start ${name}`}>Start</button>;
   }
   return <Link className="button" href={`/start/#${workspace.id}`} aria-label={`Watch ${name}`}>Watch</Link>;
+}
+
+function RowWarnings({ warnings }: { warnings: string[] }) {
+  if (warnings.length === 0) {
+    return null;
+  }
+  return (
+    <details className="row-warnings">
+      <summary>{warnings.length === 1 ? "1 thing the repository asks for is not done" : `${warnings.length} things the repository asks for are not done`}</summary>
+      <ul>{warnings.map((warning) => <li key={warning}>{warning}</li>)}</ul>
+    </details>
+  );
 }
 
 function RowNote({ workspace, state, unsaved }: { workspace: Workspace; state: string; unsaved: string }) {

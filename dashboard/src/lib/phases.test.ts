@@ -1,7 +1,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { describe, expect, it } from "vitest";
 import { WorkspacePhase_Phase as Phase, WorkspaceStatusSchema } from "../gen/gitpod/v1/workspace_pb";
-import { emptyTimeline, observe, stateOf, stepOf, stepViews, stopReason, totalMs } from "./phases";
+import { detailOf, emptyTimeline, observe, stateOf, stepOf, stepViews, stopReason, totalMs } from "./phases";
 
 type Init = Partial<Exclude<MessageInitShape<typeof WorkspaceStatusSchema>, { $typeName: string }>>;
 
@@ -41,7 +41,8 @@ describe("stepOf", () => {
   it.each([
     [Phase.PREPARING, "", "preparing"],
     [Phase.CREATING, "Creating the container", "creating"],
-    [Phase.CREATING, "Cloning the repository", "content"],
+    [Phase.PREPARING, "Cloning the repository", "preparing"],
+    [Phase.CREATING, "Cloning the repository", "creating"],
     [Phase.INITIALIZING, "Cloning the repository", "content"],
     [Phase.INITIALIZING, "", "content"],
     [Phase.INITIALIZING, "Starting the editor", "editor"],
@@ -49,6 +50,17 @@ describe("stepOf", () => {
     [Phase.RUNNING, "", "ready"],
     [Phase.STOPPED, "", undefined],
   ])("phase %i with %j is %s", (phase, text, step) => expect(stepOf(status(phase, text))).toBe(step));
+});
+
+describe("detailOf", () => {
+  const detail = (step: "creating" | "content" | "editor", text: string, more = "") =>
+    detailOf(step, status(Phase.INITIALIZING, text, { progress: { step: text, detail: more, percent: 5 } }));
+  it("is the progress, without repeating the title of a step", () => {
+    expect(detail("content", "Cloning the repository", "43 %")).toEqual({ text: "Cloning the repository: 43 %", percent: 5 });
+    expect(detail("editor", "Starting the editor")).toEqual({ text: "", percent: 5 });
+    expect(detail("editor", "Starting the editor", "second try").text).toBe("second try");
+    expect(detail("content", "Creating the container", "x")).toEqual({ text: "", percent: -1 });
+  });
 });
 
 describe("the timeline", () => {

@@ -53,8 +53,9 @@ export const STATE_TITLES: Record<State, string> = {
 
 /**
  * The step of a start that a status stands for; undefined when it is no start.
- * The phase decides; the text of the progress refines it, since the content may
- * be fetched while the container is made, and INITIALIZING covers the editor too.
+ * The phase decides; the text of the progress only tells the content from the
+ * editor, which INITIALIZING covers both. The content is fetched from the first
+ * moment on, so its text may stand under an earlier step.
  */
 export function stepOf(status: WorkspaceStatus | undefined): Step | undefined {
   const text = status?.progress?.step ?? "";
@@ -64,7 +65,7 @@ export function stepOf(status: WorkspaceStatus | undefined): Step | undefined {
     case Phase.PENDING:
       return "preparing";
     case Phase.CREATING:
-      return /clon|content|checking out|repository/i.test(text) ? "content" : "creating";
+      return "creating";
     case Phase.INITIALIZING:
       return /editor|\bide\b|vs ?code/i.test(text) ? "editor" : "content";
     case Phase.RUNNING:
@@ -73,6 +74,18 @@ export function stepOf(status: WorkspaceStatus | undefined): Step | undefined {
     default:
       return undefined;
   }
+}
+
+/** The text under the active step: not the title again, and not that of another step. */
+export function detailOf(step: Step, status: WorkspaceStatus | undefined): { text: string; percent: number } {
+  const progress = status?.progress;
+  const said = progress?.step ?? "";
+  const owner = STEPS.find((each) => STEP_TITLES[each] === said);
+  if (owner && owner !== step) {
+    return { text: "", percent: -1 };
+  }
+  const text = [owner ? "" : said, progress?.detail ?? ""].filter((part) => part !== "").join(": ");
+  return { text, percent: progress?.percent ?? -1 };
 }
 
 /** When each step of one instance began; kept while the page lives and across reloads. */

@@ -19,9 +19,22 @@ export interface StartState {
   lost: boolean; // the stream is away
   busy?: string; // label of the action that runs
   actionProblem?: string;
+  opensAtMs?: number; // the editor opens then by itself: there are warnings to read first
+  stay: () => void; // do not open it by itself
   start: () => void;
   stop: () => void;
   reload: () => void;
+}
+
+/** Time to read warnings that this browser has not shown before. */
+const READ_MS = 6_000;
+
+/** Whether these warnings were shown before; from now on they were. */
+function seen(warnings: string[]): boolean {
+  const text = warnings.join("\n");
+  const before = kept("local", "warnings") === text;
+  keep("local", "warnings", text);
+  return before;
 }
 
 function loadTimeline(id: string): Timeline {
@@ -44,6 +57,8 @@ export function useStart(id: string): StartState {
   const [round, setRound] = useState(0);
   const status = useRef<WorkspaceStatus>(undefined);
   const leaving = useRef(false);
+  const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
+  const [opensAtMs, setOpensAt] = useState<number>();
 
   const take = (next: WorkspaceStatus | undefined) => {
     status.current = newerStatus(status.current, next);
@@ -59,10 +74,34 @@ export function useStart(id: string): StartState {
       return after;
     });
     setWorkspace((before) => before && { ...before, status: now });
-    if (phaseOf(now) === Phase.RUNNING && now.workspaceUrl && !leaving.current) {
+    if (phaseOf(now) !== Phase.RUNNING) {
+      leaving.current = false;
+      stay();
+    } else if (now.workspaceUrl && !leaving.current) {
       leaving.current = true;
-      location.replace(now.workspaceUrl);
+      void leave(now.workspaceUrl);
     }
+  };
+
+  const stay = () => {
+    clearTimeout(timer.current);
+    setOpensAt(undefined);
+  };
+
+  // Warnings are complete only when it runs, and come with the workspace, not with the status.
+  const leave = async (url: string) => {
+    const response = await workspaces.getWorkspace({ workspaceId: id }).catch(() => undefined);
+    const warnings = response?.workspace?.metadata?.warnings ?? [];
+    if (!leaving.current) {
+      return; // gone from the page, or stopped meanwhile
+    }
+    if (warnings.length === 0 || seen(warnings)) {
+      location.replace(url);
+      return;
+    }
+    setWorkspace((before) => before && { ...before, metadata: response?.workspace?.metadata });
+    setOpensAt(Date.now() + READ_MS);
+    timer.current = setTimeout(() => location.replace(url), READ_MS);
   };
 
   useEffect(() => {
@@ -112,6 +151,8 @@ export function useStart(id: string): StartState {
     window.addEventListener("pageshow", shown);
     return () => {
       live = false;
+      leaving.current = false;
+      clearTimeout(timer.current);
       window.removeEventListener("pageshow", shown);
       end();
     };
@@ -133,7 +174,7 @@ export function useStart(id: string): StartState {
   };
 
   return {
-    workspace, timeline, problem, missing, lost, busy, actionProblem,
+    workspace, timeline, problem, missing, lost, busy, actionProblem, opensAtMs, stay,
     start: () => act("Starting…", () => workspaces.startWorkspace({ workspaceId: id })),
     stop: () => act("Stopping…", async () => {
       await workspaces.stopWorkspace({ workspaceId: id });

@@ -98,7 +98,7 @@ function Body({ workspace, state, start }: { workspace: Workspace; state: State;
     case "running":
       return <Running workspace={workspace} start={start} />;
     case "stopping":
-      return <Stopping workspace={workspace} />;
+      return <Stopping workspace={workspace} start={start} />;
     default:
       return <Stopped workspace={workspace} start={start} state={state} />;
   }
@@ -130,12 +130,18 @@ function Starting({ workspace, start }: { workspace: Workspace; start: Start }) 
 function Running({ workspace, start }: { workspace: Workspace; start: Start }) {
   const url = workspace.status?.workspaceUrl ?? "";
   const interrupted = workspace.status?.phase?.name === Phase.INTERRUPTED;
-  const now = useNow(1000, false);
+  const waiting = start.opensAtMs !== undefined;
+  const now = useNow(250, waiting);
+  const seconds = Math.max(0, Math.ceil(((start.opensAtMs ?? now) - now) / 1000));
+  const total = totalMs(start.timeline, now);
   return (
     <>
       {lastStep(start.timeline) && (
         <section className="card" aria-label="Start">
           <StepList timeline={start.timeline} status={workspace.status} state="running" now={now} />
+          {total !== undefined && total > 0 && (
+            <p className="total"><span>In all</span><span className="elapsed">{formatElapsed(total)}</span></p>
+          )}
         </section>
       )}
       {interrupted && <Hint tone="warn">The machine that runs it does not answer at the moment. This page follows what happens.</Hint>}
@@ -144,23 +150,34 @@ function Running({ workspace, start }: { workspace: Workspace; start: Start }) {
       ) : (
         <div className="actions">
           <a className="button primary" href={url}>Open the editor</a>
-          <p className="note">Opening {url}</p>
+          {waiting && <button type="button" className="button" onClick={start.stay}>Wait, I am reading</button>}
+          <p className="note">{waiting ? `Opens by itself in ${seconds} s` : url}</p>
         </div>
       )}
     </>
   );
 }
 
-function Stopping({ workspace }: { workspace: Workspace }) {
+function Stopping({ workspace, start }: { workspace: Workspace; start: Start }) {
   const progress = workspace.status?.progress;
+  const failed = workspace.status?.conditions?.failed;
+  const now = useNow(1000, false);
   return (
-    <section className="card">
-      <p className="loading" role="status">
-        <span className="spinner" aria-hidden="true" />
-        {[progress?.step || "Stopping the workspace", progress?.detail].filter(Boolean).join(": ")}
-      </p>
-      <p className="note">The files in it are kept, committed or not. When it has stopped you can start it again here.</p>
-    </section>
+    <>
+      {failed && <Problem text={failed} />}
+      {failed && lastStep(start.timeline) && start.timeline.begin.ready === undefined && (
+        <section className="card" aria-label="How far the start came">
+          <StepList timeline={start.timeline} status={workspace.status} state="failed" now={now} />
+        </section>
+      )}
+      <section className="card">
+        <p className="loading" role="status">
+          <span className="spinner" aria-hidden="true" />
+          {[progress?.step || "Stopping the workspace", progress?.detail].filter(Boolean).join(": ")}
+        </p>
+        <p className="note">The files in it are kept, committed or not. When it has stopped you can start it again here.</p>
+      </section>
+    </>
   );
 }
 
