@@ -258,7 +258,7 @@ ngx_http_gitpod_probe_handler(ngx_http_request_t *r)
     }
 
     size = 128 + NGX_HTTP_GITPOD_PROBE_LINE * (pmcf->checks.nelts + 2)
-           + 64 * NGX_GITPOD_WORKERS_MAX;
+           + 128 * NGX_GITPOD_WORKERS_MAX;
 
     b = ngx_create_temp_buf(r->pool, size);
     if (b == NULL) {
@@ -338,11 +338,14 @@ ngx_http_gitpod_probe_live(u_char *p, u_char *last, ngx_gitpod_zone_t *zone,
         if (verbose) {
             p = ngx_slprintf(p, last,
                              "%s\"worker_%P\":{\"status\":\"%s\","
-                             "\"age_ms\":%uL,\"lag_ms\":%uL}",
+                             "\"age_ms\":%uL,\"lag_ms\":%uL,"
+                             "\"lease\":%s}",
                              (p == start) ? "" : ",", pid,
                              (age > NGX_HTTP_GITPOD_LAG_MAX) ? "unavailable"
                                                              : "ok",
-                             age, worker->lag_ms);
+                             age, worker->lag_ms,
+                             ((ngx_pid_t) zone->lease.pid == pid) ? "true"
+                                                                  : "false");
         }
     }
 

@@ -20,6 +20,7 @@ struct ngx_http_gitpod_fastcgi_s {
     ngx_http_gitpod_check_t  *check;
     ngx_log_t                 log;
     size_t                    sent;
+    size_t                    received;
     size_t                    in_len;
     size_t                    out_len;
     u_char                    in[NGX_HTTP_GITPOD_ANSWER_MAX];
@@ -197,7 +198,7 @@ ngx_http_gitpod_fastcgi_read(ngx_event_t *rev)
     }
 
     for ( ;; ) {
-        if (f->in_len == NGX_HTTP_GITPOD_ANSWER_MAX) {
+        if (f->received > NGX_HTTP_GITPOD_ANSWER_MAX) {
             ngx_http_gitpod_fastcgi_finish(f, 0, "its answer is too long");
             return;
         }
@@ -220,6 +221,7 @@ ngx_http_gitpod_fastcgi_read(ngx_event_t *rev)
         }
 
         f->in_len += n;
+        f->received += n;
 
         switch (ngx_http_gitpod_fastcgi_parse(f)) {
 
