@@ -61,6 +61,7 @@ eval { GitpodGateway::wait_for('the route', sub { $last = $g->get($host, '/', Co
 my $plain = $g->get('plain.test', '/');
 die "plain: $plain->{status} $plain->{body}\n" . $g->error_log if $plain->{status} != 200;
 my ($worker) = $g->worker_pids;
+die "no worker" if !$worker;
 
 sub cpu_s {
     my @stat = split ' ', GitpodGateway::slurp("/proc/$worker/stat") =~ s/^.*\) //sr;

@@ -116,11 +116,11 @@ static ngx_http_module_t  ngx_http_gitpod_request_module_ctx = {
     NULL,                                     /* create main configuration */
     NULL,                                     /* init main configuration */
 
-    ngx_http_gitpod_request_create_srv_conf,  /* create server configuration */
-    ngx_http_gitpod_request_merge_srv_conf,   /* merge server configuration */
+    ngx_http_gitpod_request_create_srv_conf,  /* create server conf */
+    ngx_http_gitpod_request_merge_srv_conf,   /* merge server conf */
 
-    ngx_http_gitpod_request_create_loc_conf,  /* create location configuration */
-    ngx_http_gitpod_request_merge_loc_conf    /* merge location configuration */
+    ngx_http_gitpod_request_create_loc_conf,  /* create location conf */
+    ngx_http_gitpod_request_merge_loc_conf    /* merge location conf */
 };
 
 
@@ -305,8 +305,9 @@ ngx_http_gitpod_request_merge_srv_conf(ngx_conf_t *cf, void *parent,
 
     if (conf->workspace_domain.len == 0 || conf->external_url.len == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"gitpod_domain\" needs \"gitpod_workspace_domain\""
-                           " and \"gitpod_external_url\" beside it");
+                           "\"gitpod_domain\" needs "
+                           "\"gitpod_workspace_domain\" and "
+                           "\"gitpod_external_url\" beside it");
         return NGX_CONF_ERROR;
     }
 

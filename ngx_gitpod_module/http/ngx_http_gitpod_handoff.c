@@ -2,7 +2,8 @@
 /*
  * The hand-off: how somebody who is logged in on the main domain gets a cookie
  * of a workspace host, without any cookie that covers both.  A nonce in the
- * browser binds the one-time code to it; docs/contracts/tokens.md has the steps.
+ * browser binds the one-time code to it; docs/contracts/tokens.md has the
+ * steps.
  */
 
 

@@ -12,7 +12,7 @@
 #include "ngx_http_gitpod_request.h"
 
 
-#define NGX_HTTP_GITPOD_RETRY_AFTER  "2"    /* s: a start takes about as long */
+#define NGX_HTTP_GITPOD_RETRY_AFTER  "2"    /* s: about one start */
 
 
 static ngx_int_t ngx_http_gitpod_reply_cors(ngx_http_request_t *r,

@@ -1,13 +1,14 @@
 
 /*
  * Credentials to identities.  Tokens of ours that carry their claims (session,
- * workspace) are verified here, with keys held in this worker; what was
- * verified is remembered by the SHA-256 of the token, since a signature costs
- * more than the rest of a request.  Revocation, expiry, audience and right are
- * looked at on each request.
+ * workspace) are verified here, with keys held in this worker; a token that
+ * was verified is remembered byte for byte, since a signature costs more than
+ * the rest of a request.  Revocation, expiry, audience and right are looked at
+ * on each request.
  *
  * Opaque tokens are the auth plugin's to know: one subrequest, whose answer
- * all requests with the same token wait for, and a cache that every worker has.
+ * all requests with the same token wait for, and a cache that every worker
+ * has.
  */
 
 
@@ -24,14 +25,15 @@
 #include "ngx_http_gitpod_request.h"
 
 
-#define NGX_HTTP_GITPOD_CLAIMS_SETS   256     /* x 4 tokens, x 480 bytes */
+#define NGX_HTTP_GITPOD_CLAIMS_SETS   256     /* x 4 tokens, x 1.5 KB */
 #define NGX_HTTP_GITPOD_CLAIMS_WAYS   4
 #define NGX_HTTP_GITPOD_CLAIMS_TEXT   400     /* bytes of aud, sub, sid, ws */
+#define NGX_HTTP_GITPOD_CLAIMS_TOKEN  1024    /* bytes; longer: not kept */
+#define NGX_HTTP_GITPOD_CLAIMS_TAIL   32      /* bytes of signature hashed */
 #define NGX_HTTP_GITPOD_WAITERS_MAX   1024    /* requests for one answer */
 
 
 typedef struct {
-    u_char       digest[GP_SHA256_LEN];
     int64_t      iat;
     int64_t      exp;
     ngx_uint_t   keys;         /* generation of the key set; 0: empty */
@@ -39,12 +41,15 @@ typedef struct {
     uint16_t     sub;
     uint16_t     sid;
     uint16_t     ws;
+    uint16_t     token_len;
+    u_char       token[NGX_HTTP_GITPOD_CLAIMS_TOKEN];
     u_char       text[NGX_HTTP_GITPOD_CLAIMS_TEXT];
 } ngx_http_gitpod_claims_t;
 
 
 static ngx_int_t ngx_http_gitpod_claims_get(ngx_http_request_t *r,
-    ngx_http_gitpod_ctx_t *ctx, ngx_str_t *token, ngx_http_gitpod_claims_t **claims);
+    ngx_http_gitpod_ctx_t *ctx, ngx_str_t *token,
+    ngx_http_gitpod_claims_t **claims);
 static ngx_int_t ngx_http_gitpod_claims_keep(ngx_http_gitpod_claims_t *slot,
     gp_jose_claims_t *claims);
 static ngx_int_t ngx_http_gitpod_claims_use(ngx_http_request_t *r,
@@ -81,7 +86,6 @@ static ngx_int_t
 ngx_http_gitpod_claims_get(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     ngx_str_t *token, ngx_http_gitpod_claims_t **claims)
 {
-    u_char                               digest[GP_SHA256_LEN];
     uint32_t                             set;
     ngx_int_t                            rc;
     ngx_uint_t                           i, generation;
@@ -100,7 +104,7 @@ ngx_http_gitpod_claims_get(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     generation = __atomic_load_n(&ctx->zone->keys_seq, __ATOMIC_ACQUIRE) + 1;
     keys = ngx_gitpod_keys(ctx->zone, r->connection->log);
 
-    if (keys == NULL || gp_sha256(token->data, token->len, digest) != 0) {
+    if (keys == NULL) {
         return NGX_ERROR;
     }
 
@@ -114,7 +118,13 @@ ngx_http_gitpod_claims_get(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
         }
     }
 
-    ngx_memcpy(&set, digest, sizeof(set));
+    /* the end of a token of ours is its signature: as good as random */
+
+    set = (token->len < NGX_HTTP_GITPOD_CLAIMS_TAIL)
+          ? 0
+          : ngx_murmur_hash2(token->data + token->len
+                             - NGX_HTTP_GITPOD_CLAIMS_TAIL,
+                             NGX_HTTP_GITPOD_CLAIMS_TAIL);
     way = &ngx_http_gitpod_claims[(set % NGX_HTTP_GITPOD_CLAIMS_SETS)
                                   * NGX_HTTP_GITPOD_CLAIMS_WAYS];
     slot = way;
@@ -122,7 +132,8 @@ ngx_http_gitpod_claims_get(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     for (i = 0; i < NGX_HTTP_GITPOD_CLAIMS_WAYS; i++) {
 
         if (way[i].keys == generation
-            && ngx_memcmp(way[i].digest, digest, GP_SHA256_LEN) == 0)
+            && way[i].token_len == token->len
+            && gp_equal_constant_time(way[i].token, token->data, token->len))
         {
             *claims = &way[i];
             return NGX_OK;
@@ -154,8 +165,12 @@ ngx_http_gitpod_claims_get(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     if (gp_jose_claims_check(&found, &issuer, NULL, ngx_time()) == 0
         && ngx_http_gitpod_claims_keep(slot, &found) == NGX_OK)
     {
-        ngx_memcpy(slot->digest, digest, GP_SHA256_LEN);
-        slot->keys = generation;
+        if (token->len <= NGX_HTTP_GITPOD_CLAIMS_TOKEN) {
+            ngx_memcpy(slot->token, token->data, token->len);
+            slot->token_len = (uint16_t) token->len;
+            slot->keys = generation;
+        }
+
         *claims = slot;
         rc = NGX_OK;
     }

@@ -17,6 +17,7 @@
 #define NGX_HTTP_GITPOD_TRACE_ID_LEN     16    /* bytes, W3C trace context */
 #define NGX_HTTP_GITPOD_SPAN_ID_LEN       8
 #define NGX_HTTP_GITPOD_TRACEPARENT_LEN  55    /* 00-<32>-<16>-<2> */
+#define NGX_HTTP_GITPOD_RANDOM_BYTES     4096  /* drawn at a time */
 
 #define ngx_http_gitpod_field(name)                                           \
     offsetof(ngx_http_gitpod_ctx_t, name)
@@ -203,20 +204,31 @@ ngx_http_gitpod_variable_port(ngx_http_request_t *r,
 }
 
 
+/* Ids, not secrets: bytes are drawn for many requests at a time. */
+
 static ngx_int_t
 ngx_http_gitpod_random_hex(ngx_http_request_t *r, size_t n, ngx_str_t *hex)
 {
-    u_char  bytes[32];
+    static u_char  bytes[NGX_HTTP_GITPOD_RANDOM_BYTES];
+    static size_t  left;
+
+    if (left < n) {
+        left = 0;
+
+        if (gp_jose_random_bytes(bytes, sizeof(bytes)) != 0) {
+            return NGX_ERROR;
+        }
+
+        left = sizeof(bytes);
+    }
 
     hex->data = ngx_pnalloc(r->pool, 2 * n);
-
-    if (hex->data == NULL || n > sizeof(bytes)
-        || gp_jose_random_bytes(bytes, n) != 0)
-    {
+    if (hex->data == NULL) {
         return NGX_ERROR;
     }
 
-    hex->len = ngx_hex_dump(hex->data, bytes, n) - hex->data;
+    left -= n;
+    hex->len = ngx_hex_dump(hex->data, bytes + left, n) - hex->data;
 
     return NGX_OK;
 }

@@ -235,7 +235,7 @@ sub slurp_start {
 
 sub worker_pids {
     my ($self) = @_;
-    return map { /^(\d+)/ ? $1 : () } `ps -o pid= --ppid $self->{nginx_pid}`;
+    return map { /(\d+)/ ? $1 : () } `ps -o pid= --ppid $self->{nginx_pid}`;
 }
 
 sub error_log { my ($self) = @_; return slurp("$self->{state}/log/error.log") }
