@@ -19,6 +19,7 @@ our $BUILD = $ENV{BUILD} // "$TOP/build";
 my $CACHE = $ENV{GITPOD_CACHE} // '/var/cache/gitpod';
 our $SERVICE = 'gitpod.internal.v1.WorkspaceManagerService';
 our $OWNER = '11111111-1111-4111-8111-111111111111';
+my $UID = 65534;
 our $OTHER = '22222222-2222-4222-8222-222222222222';
 
 sub new {
@@ -94,10 +95,16 @@ PY
     run(qw(mount --make-shared /run/netns));
     run('mount', '--bind', "$self->{state}/content", "$self->{state}/content");
     run('mount', '-o', 'remount,bind,nosuid,nodev', "$self->{state}/content");
-    for my $f (qw(/etc/subuid /etc/subgid)) {
+    for my $f ('/etc/subuid', '/etc/subgid') {
         run("grep -qs '^containers:' $f || echo containers:100000000:4100000000 >> $f");
     }
-    write_file("$self->{state}/secrets/redis-ws_manager", "test-password-of-ws-manager-00001\n", 0600);
+    write_file("$self->{state}/secrets/redis-ws_manager", "test-password-of-ws-manager-00001\n", 0440);
+    # The service is nobody with CAP_NET_ADMIN; what it needs is its group's.
+    run('chown', '-R', "$UID:$UID", map { "$self->{$_->[0]}/$_->[1]" } ['run', 'ws_manager'], ['run', 'instances'], ['state', 'ws_manager'], ['state', 'secrets']);
+    for my $shared (qw(engine redis gateway/ws_manager)) {
+        run('chgrp', $UID, "$self->{run}/$shared");
+        run('chmod', '2750', "$self->{run}/$shared");
+    }
 }
 
 sub spawn {
@@ -136,12 +143,13 @@ sub start_engine {
     unlink $socket;
     $self->spawn('engine', 'podman', 'system', 'service', '--time=0', "unix://$socket");
     $self->wait_for(20, 'the engine', sub { system("curl -s -o /dev/null --unix-socket $socket http://d/_ping") == 0 }) or die slurp("$self->{dir}/engine.log");
+    chmod 0660, $socket; # as engine.run does
 }
 
 sub start_redis {
     my ($self) = @_;
     my $socket = "$self->{run}/redis/redis.sock";
-    $self->spawn('redis', 'redis-server', '--port', 0, '--unixsocket', $socket, '--save', '', '--dir', $self->{dir}, '--user', 'ws_manager', 'on',
+    $self->spawn('redis', 'redis-server', '--port', 0, '--unixsocket', $socket, '--unixsocketperm', 770, '--save', '', '--dir', $self->{dir}, '--user', 'ws_manager', 'on',
         '>test-password-of-ws-manager-00001', '~gitpod:routes', '&gitpod:*', '-@all', '+@connection', '+@read', '+@hash', '+publish', '+@scripting', '+del');
     $self->wait_for(10, 'Redis', sub { -S $socket && system("redis-cli -s $socket ping >/dev/null 2>&1") == 0 }) or die 'no Redis';
 }
@@ -159,7 +167,8 @@ sub start_service {
     my %option = (run => $self->{run}, state => $self->{state}, domain => 'gitpod.test', 'workspace-domain' => 'ws-gitpod.test', port => $self->{port},
         installation => $self->{installation}, bridge => $self->{bridge}, network => "gitpod-$self->{installation}", subnet => $self->{subnet},
         'supervisor-dir' => "$self->{dir}/supervisor", 'reconcile-interval' => 1, 'activity-interval' => 1, %{ $self->{option} }, %more);
-    $self->spawn('service', $program, map { ("--$_", $option{$_}) } sort keys %option);
+    my @as = (qw(setpriv --reuid), $UID, '--regid', $UID, qw(--clear-groups --inh-caps -all,+net_admin --ambient-caps -all,+net_admin));
+    $self->spawn('service', @as, $program, map { ("--$_", $option{$_}) } sort keys %option);
     $self->wait_for(20, 'ws_manager', sub { FastCgi->connect("$self->{run}/ws_manager/fcgi.sock") }) or die slurp("$self->{dir}/service.log");
 }
 
