@@ -134,6 +134,66 @@ static int echo_page(gp_call_t *call, gp_http_reply_t *reply, gp_err_t *err)
 }
 
 
+static int echo_call(gp_call_t *call, gp_http_reply_t *reply, gp_err_t *err)
+{
+    Gitpod__V1__GetWorkspaceRequest req = GITPOD__V1__GET_WORKSPACE_REQUEST__INIT;
+    const Gitpod__V1__GetWorkspaceResponse *got;
+    ProtobufCMessage *res = NULL;
+    char *timeout;
+    int rc;
+
+    timeout = gp_call_query(call, "timeout");
+    req.workspace_id = gp_call_query(call, "id");
+    rc = gp_rpc_unary(call->service, &gitpod__v1__workspace_service__descriptor, "GetWorkspace", &req.base, call->arena, &res,
+                      timeout ? (uint32_t) strtoul(timeout, NULL, 10) : 5000, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    got = (const Gitpod__V1__GetWorkspaceResponse *) res;
+    reply->body = gp_arena_printf(call->arena, "%s|%s", got->workspace->id, got->workspace->metadata->name);
+    reply->body_len = strlen(reply->body);
+
+    return 0;
+}
+
+
+static int echo_heard(const ProtobufCMessage *msg, void *data, gp_err_t *err)
+{
+    const Gitpod__V1__WatchWorkspaceStatusResponse *res = (const Gitpod__V1__WatchWorkspaceStatusResponse *) msg;
+    int *n = data;
+
+    *n += 1;
+
+    return strcmp(res->workspace_id, "flood") == 0 ? gp_err(err, GP_ABORTED, "enough") : 0;
+}
+
+
+static bool echo_had_enough(void *data)
+{
+    return *(int *) data > 0;
+}
+
+
+static int echo_listen(gp_call_t *call, gp_http_reply_t *reply, gp_err_t *err)
+{
+    Gitpod__V1__WatchWorkspaceStatusRequest req = GITPOD__V1__WATCH_WORKSPACE_STATUS_REQUEST__INIT;
+    int n = 0, rc;
+
+    req.workspace_id = gp_call_query(call, "id");
+    rc = gp_rpc_stream(call->service, &gitpod__v1__workspace_service__descriptor, "WatchWorkspaceStatus", &req.base, echo_heard, &n,
+                       strcmp(req.workspace_id, "idle") == 0 ? echo_had_enough : NULL, 0, err);
+    if (rc != 0) {
+        return gp_err_prefix(err, "%d heard", n);
+    }
+
+    reply->body = gp_arena_printf(call->arena, "%d heard", n);
+    reply->body_len = strlen(reply->body);
+
+    return 0;
+}
+
+
 static int echo_check(void *data, gp_err_t *err)
 {
     return access(data ? "/" : "", F_OK) == 0 ? 0 : gp_err(err, GP_UNAVAILABLE, "no root directory");
@@ -181,9 +241,8 @@ int main(int argc, char **argv)
         {&gitpod__v1__workspace_service__descriptor, "WatchWorkspaceStatus", NULL, echo_watch},
     };
     static const gp_http_route_t routes[] = {
-        {"GET", "/form", echo_form},
-        {"POST", "/form", echo_form},
-        {"GET", "/page", echo_page},
+        {"GET", "/form", echo_form}, {"POST", "/form", echo_form},    {"GET", "/page", echo_page},
+        {"GET", "/call", echo_call}, {"GET", "/listen", echo_listen},
     };
     static const gp_check_t checks[] = {{"root", echo_check}};
     static const gp_service_def_t def = {
@@ -195,7 +254,7 @@ int main(int argc, char **argv)
         .methods = methods,
         .n_methods = 2,
         .routes = routes,
-        .n_routes = 3,
+        .n_routes = sizeof(routes) / sizeof(routes[0]),
         .checks = checks,
         .n_checks = 1,
         .start = echo_start,

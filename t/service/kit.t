@@ -19,7 +19,7 @@ my $run = File::Temp->newdir('gp-kit-XXXXXX', TMPDIR => 1);
 my $sock = "$run/echo/fcgi.sock";
 my $get = '/gitpod.v1.WorkspaceService/GetWorkspace';
 my $watch = '/gitpod.v1.WorkspaceService/WatchWorkspaceStatus';
-my $pid;
+my ($pid, $nginx);
 
 sub start {
     my (@args) = @_;
@@ -44,6 +44,7 @@ sub stop_service {
 END {
     my $status = $?;
     if ($pid) { kill KILL => $pid; waitpid $pid, 0 }
+    if ($nginx) { kill TERM => $nginx; waitpid $nginx, 0 }
     $? = $status;
 }
 
@@ -66,6 +67,20 @@ sub soon {
     my $until = time + 5;
     while (time < $until) { return 1 if $cond->(); sleep 0.02 }
     return 0;
+}
+
+# A stock nginx as the internal listener of this service.
+sub start_gateway {
+    mkdir "$run/$_" for 'gateway', 'gateway/echo', 'tmp';
+    open my $fh, '>', "$run/nginx.conf";
+    print $fh join "\n", 'worker_processes 1; daemon off;', ($> == 0 ? 'user root;' : ()), "pid $run/nginx.pid; error_log $run/nginx.log;",
+        'events {} http { access_log off;', (map { "${_}_temp_path $run/tmp;" } qw(client_body fastcgi proxy uwsgi scgi)),
+        "server { listen unix:$run/gateway/echo/gateway.sock; location / { include /etc/nginx/fastcgi_params;",
+        "fastcgi_param GITPOD_PATH \$uri; fastcgi_param GITPOD_CALLER echo; fastcgi_buffering off; fastcgi_pass unix:$sock; } } }\n";
+    close $fh;
+    my $child = fork // die "fork: $!";
+    exec 'nginx', '-e', "$run/nginx.log", '-c', "$run/nginx.conf" if !$child;
+    return $child;
 }
 
 sub envelope { my ($payload, $flags) = @_; return pack('CN', $flags // 0, length $payload) . $payload }
@@ -262,6 +277,31 @@ subtest 'backpressure' => sub {
     is decode_json($e[-1][1])->{error}{code}, 'resource_exhausted', 'and is told so at the end';
 };
 
+subtest 'calls to others' => sub {
+    my $get_page = sub { my ($path, $query) = @_; FastCgi->call($sock, { GITPOD_PATH => $path, REQUEST_METHOD => 'GET', QUERY_STRING => $query }) };
+    my $t = time;
+    error_is($get_page->('/call', 'id=x&timeout=300'), 503, 'unavailable', qr/^gitpod.v1.WorkspaceService: .*gateway.sock/, 'no gateway: who was called and where');
+    ok time - $t > 0.1, 'after some tries' or diag time - $t;
+
+    # the gateway comes back while a call waits for it
+    my $late = FastCgi->connect($sock);
+    $late->send_raw($late->request_bytes({ GITPOD_PATH => '/call', REQUEST_METHOD => 'GET', QUERY_STRING => 'id=late' }, ''));
+    $nginx = start_gateway();
+    is $late->answer->{body}, 'late|hello echo', 'a call waits for the gateway and is made as ourselves';
+
+    is $get_page->('/call', 'id=abc')->{body}, 'abc|hello echo', 'a unary call';
+    error_is($get_page->('/call', 'id=fail'), 404, 'not_found', qr/^workspace_id: there is no workspace "fail"$/, 'code and text come from the other side');
+    error_is($get_page->('/call', 'id=wait&timeout=300'), 408, 'deadline_exceeded', qr/./, 'a call has a deadline');
+    is $get_page->('/listen', 'id=count')->{body}, '3 heard', 'a stream is heard to its end';
+    error_is($get_page->('/listen', 'id=fail'), 403, 'permission_denied', qr/0 heard: workspace_id: not yours/, 'and its error');
+    error_is($get_page->('/listen', 'id=flood'), 409, 'aborted', qr/1 heard: enough/, 'the listener may end it');
+    error_is($get_page->('/listen', 'id=idle'), 408, 'canceled', qr/1 heard/, 'or stop waiting');
+    ok soon(sub { metric('gitpod_service_requests') == 1 }), 'which the other side notices';
+    kill QUIT => $nginx;
+    waitpid $nginx, 0;
+    undef $nginx;
+};
+
 subtest 'busy pool' => sub {
     my @c;
     my $param = { GITPOD_PATH => $get, REQUEST_METHOD => 'POST', CONTENT_TYPE => 'application/json' };
@@ -288,7 +328,7 @@ subtest 'health and metrics' => sub {
     my $res = FastCgi->call($sock, { GITPOD_PATH => '/health', REQUEST_METHOD => 'GET' });
     is_deeply decode_json($res->{body}), { status => 'ok', checks => { root => 'ok' } }, 'health names its checks';
     my $text = FastCgi->call($sock, { GITPOD_PATH => '/metrics', REQUEST_METHOD => 'GET' })->{body};
-    like $text, qr/^gitpod_service_calls_total\{method="gitpod.v1.WorkspaceService\/GetWorkspace",code="not_found"\} 2$/m, 'calls are counted by code';
+    like $text, qr/^gitpod_service_calls_total\{method="gitpod.v1.WorkspaceService\/GetWorkspace",code="not_found"\} 3$/m, 'calls are counted by code';
     my %seen;
     my @twice = grep { $seen{$_}++ } $text =~ /^# TYPE (\S+)/mg;
     is_deeply \@twice, [], 'each metric is described once';
