@@ -10,6 +10,9 @@
 #include "core/id.h"
 
 
+#define NGX_GITPOD_ROUTE_TELL_S  60     /* between lines about a full table */
+
+
 static ngx_int_t ngx_gitpod_route_parse(json_t *json, ngx_str_t *id,
     ngx_gitpod_route_t *route, ngx_array_t *cidrs, const char **why);
 static ngx_int_t ngx_gitpod_route_parse_head(json_t *json, ngx_str_t *id,
@@ -459,6 +462,8 @@ ngx_gitpod_route_apply(ngx_gitpod_zone_t *zone, ngx_gitpod_route_t *route,
     ngx_gitpod_route_t   *old;
     ngx_gitpod_counter_e  counter;
 
+    static time_t         told;
+
     ngx_gitpod_zone_lock(zone);
 
     old = ngx_gitpod_table_find(&zone->routes, route->id, route->id_len);
@@ -479,7 +484,11 @@ ngx_gitpod_route_apply(ngx_gitpod_zone_t *zone, ngx_gitpod_route_t *route,
 
     ngx_gitpod_count(zone, counter);
 
-    if (rc != NGX_OK) {
+    /* each of them at each resync would fill the log */
+
+    if (rc != NGX_OK && ngx_time() - told >= NGX_GITPOD_ROUTE_TELL_S) {
+        told = ngx_time();
+
         ngx_log_error(NGX_LOG_ALERT, log, 0,
                       "gitpod: the zone has room for %uD routes and is full; "
                       "the route of \"%*s\" was dropped: raise gitpod_zone",
