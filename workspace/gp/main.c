@@ -367,29 +367,32 @@ static int gp_cli_tasks_attach(int argc, char **argv)
 
 
 typedef struct {
-    const char *group, *name; /* group NULL: a command of one word */
+    const char *group, *name, *args; /* group NULL: a command of one word */
     int (*fn)(int argc, char **argv);
     const char *text;
 } gp_cli_command_t;
 
 static const gp_cli_command_t gp_cli_commands[] = {
-    {NULL, "info", gp_cli_info, "[-j]          what this workspace is"},
-    {NULL, "url", gp_cli_url, "[port]        its address, or that of a port"},
-    {"ports", "list", gp_cli_ports_list, "              ports that programs listen on or .gitpod.yml names"},
-    {"tasks", "list", gp_cli_tasks_list, "              tasks of .gitpod.yml"},
-    {"tasks", "attach", gp_cli_tasks_attach, "[id]        a task's terminal; it ends with the task's shell"},
-    {NULL, "stop", gp_cli_stop, "              stop this workspace"},
+    {NULL, "info", "[-j]", gp_cli_info, "what this workspace is"},
+    {NULL, "url", "[port]", gp_cli_url, "its address, or that of a port"},
+    {"ports", "list", "", gp_cli_ports_list, "ports that programs listen on or .gitpod.yml names"},
+    {"tasks", "list", "", gp_cli_tasks_list, "tasks of .gitpod.yml"},
+    {"tasks", "attach", "[id]", gp_cli_tasks_attach, "a task's terminal; it ends with the task's shell"},
+    {NULL, "stop", "", gp_cli_stop, "stop this workspace"},
 };
 
 
 static int gp_cli_usage(FILE *out, int rc)
 {
+    const gp_cli_command_t *c;
     size_t i;
+    int n;
 
     fprintf(out, "gp %s: the command line of this workspace\n\nUsage:\n", GP_VERSION);
     for (i = 0; i < sizeof(gp_cli_commands) / sizeof(gp_cli_commands[0]); i++) {
-        fprintf(out, "  gp %s%s%s %s\n", gp_cli_commands[i].group ? gp_cli_commands[i].group : "", gp_cli_commands[i].group ? " " : "",
-                gp_cli_commands[i].name, gp_cli_commands[i].text);
+        c = &gp_cli_commands[i];
+        n = fprintf(out, "  gp %s%s%s %s", c->group ? c->group : "", c->group ? " " : "", c->name, c->args);
+        fprintf(out, "%*s%s\n", n < 26 ? 26 - n : 1, "", c->text);
     }
 
     return rc;
