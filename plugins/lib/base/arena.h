@@ -16,7 +16,7 @@ void *gp_arena_alloc(gp_arena_t *arena, size_t size); /* zeroed, aligned to 16 *
 char *gp_arena_strdup(gp_arena_t *arena, const char *s); /* NULL gives NULL */
 char *gp_arena_strndup(gp_arena_t *arena, const char *s, size_t len);
 char *gp_arena_printf(gp_arena_t *arena, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-char *gp_arena_vprintf(gp_arena_t *arena, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
+char *gp_arena_vprintf(gp_arena_t *arena, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0), nonnull(2)));
 void gp_arena_cleanup(gp_arena_t *arena, void (*fn)(void *), void *data); /* run at free, last first */
 /* Bytes until the cap: code that allocates by the size of its input asks first and refuses the input instead of dying. */
 size_t gp_arena_left(const gp_arena_t *arena);

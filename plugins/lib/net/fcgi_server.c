@@ -614,7 +614,9 @@ bool gp_fcgi_server_run(gp_fcgi_server_t *server)
     while (server->conns != NULL) {
         gp_fcgi_conn_close(server->conns);
     }
-    gp_fcgi_on_wake(&server->wake); /* what the last handlers and the closes above left */
+    while (server->dirty != NULL) { /* what the last handlers and the closes above left; no thread adds to it now */
+        gp_fcgi_on_wake(&server->wake);
+    }
     uv_walk(&server->loop, gp_fcgi_close_handle, NULL);
     (void) uv_run(&server->loop, UV_RUN_DEFAULT);
 
