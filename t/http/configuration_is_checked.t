@@ -1,0 +1,78 @@
+# Mistakes in the module's main directives are found by nginx -t, with a text
+# that names them; and a worker with none of them runs as if it were not there.
+use strict;
+use warnings;
+use Test::More;
+use GitpodTest;
+
+sub says {
+    my ($http) = @_;
+    my $t = GitpodTest->new(http => $http);
+    GitpodTest::spew("$t->{dir}/password", "secret\n");
+    GitpodTest::spew("$t->{dir}/empty", "\n");
+    GitpodTest::spew("$t->{dir}/long", 'x' x 70_000);
+    my $r = $t->check_conf;
+    $t->{stopped} = 1;
+    File::Path::remove_tree($t->{dir});
+    return $r;
+}
+
+my $zone = "gitpod_zone z 1m;\n";
+my %good = (
+    'nothing of the module' => '',
+    'the least' => $zone,
+    'Redis without a password' => "$zone gitpod_redis unix:/x.sock;",
+    'Redis with one' => "$zone gitpod_redis unix:/x.sock user=gateway password_file=%%DIR%%/password;",
+    'a key set that is not there yet' => "$zone gitpod_key_set_file %%DIR%%/none;",
+    'a key set that is broken' => "$zone gitpod_key_set_file %%DIR%%/password;",
+    'ranges' => "$zone gitpod_route_cidr 10.0.0.0/8 fd00::/8; gitpod_route_cidr 192.168.0.0/16;",
+    'checks' => "$zone gitpod_check a redis; gitpod_check b_2 fastcgi unix:/a interval=1s timeout=50ms rise=2 fall=3 optional;",
+    'the zone after what needs it' => "gitpod_redis unix:/x.sock; $zone",
+);
+for my $what (sort keys %good) {
+    my $r = says($good{$what});
+    ok($r->{ok}, "$what: taken") or diag($r->{text});
+}
+
+my @bad = (
+    ['a zone that is too small', 'gitpod_zone z 512k;', qr/zone "z" is too small: at least 1m/],
+    ['a size that is none', 'gitpod_zone z big;', qr/invalid zone "z" of size "big"/],
+    ['two zones', "$zone gitpod_zone y 1m;", qr/"gitpod_zone" directive is duplicate/],
+    ['Redis without a zone', 'gitpod_redis unix:/x.sock;', qr/need "gitpod_zone"/],
+    ['Redis over TCP', "$zone gitpod_redis 127.0.0.1:6379;", qr/is not "unix:" and the path of a socket/],
+    ['Redis twice', "$zone gitpod_redis unix:/x.sock; gitpod_redis unix:/x.sock;", qr/"gitpod_redis" directive is duplicate/],
+    ['an unknown parameter', "$zone gitpod_redis unix:/x.sock db=1;", qr/invalid parameter "db=1"/],
+    ['a password file that is not there', "$zone gitpod_redis unix:/x.sock password_file=%%DIR%%/none;", qr/none" cannot be opened.*No such file/],
+    ['a password file that is empty', "$zone gitpod_redis unix:/x.sock password_file=%%DIR%%/empty;", qr/empty" is empty/],
+    ['a password file that is too long', "$zone gitpod_redis unix:/x.sock password_file=%%DIR%%/long;", qr/longer than 512 bytes/],
+    ['a user without a password', "$zone gitpod_redis unix:/x.sock user=u;", qr/has a user but no password_file/],
+    ['a key set that is too long', "$zone gitpod_key_set_file %%DIR%%/long;", qr/longer than 65536 bytes/],
+    ['a range that is none', "$zone gitpod_route_cidr 10.0.0.0/33;", qr/"10.0.0.0\/33" is not an address range/],
+    ['a check of an unknown kind', "$zone gitpod_check a tcp;", qr/unknown kind of check "tcp"/],
+    ['a check with a bad name', "$zone gitpod_check A-b redis;", qr/the name of a check is 1 to 31/],
+    ['a check with a long name', "$zone gitpod_check aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa redis;", qr/the name of a check is 1 to 31/],
+    ['two checks of one name', "$zone gitpod_check a redis; gitpod_check a routes;", qr/has the name of another one/],
+    ['a plugin without a socket', "$zone gitpod_check a fastcgi;", qr/of kind fastcgi has a socket/],
+    ['a socket for no plugin', "$zone gitpod_check a redis unix:/x;", qr/of kind fastcgi has a socket/],
+    ['an interval of nothing', "$zone gitpod_check a redis interval=0;", qr/invalid parameter "interval=0"/],
+    ['a rise of nothing', "$zone gitpod_check a redis rise=0;", qr/invalid parameter "rise=0"/],
+    ['an unknown word', "$zone gitpod_check a redis sometimes;", qr/invalid parameter "sometimes"/],
+    ['33 checks', $zone . join('', map { "gitpod_check c$_ redis;" } 1 .. 33), qr/32 checks are allowed/],
+    ['a check without a zone', 'gitpod_check a redis;', qr/"gitpod_check" needs "gitpod_zone"/],
+    ['an unknown probe', "$zone server { location / { gitpod_probe health; } }", qr/invalid value "health"/],
+    ['a probe without a zone', 'server { location / { gitpod_probe live; } }', qr/needs "gitpod_zone" before it/],
+);
+for (@bad) {
+    my ($what, $http, $text) = @$_;
+    my $r = says($http);
+    ok(!$r->{ok}, "$what: refused");
+    like($r->{text}, $text, "$what: and named");
+    unlike($r->{text}, qr/secret/, "$what: no password in the text");
+}
+
+my $t = GitpodTest->new(http => 'server { listen 127.0.0.1:%%PORT%%; return 204; }');
+$t->start;
+is($t->get('/')->{status}, 204, 'a configuration without the module works with it loaded');
+$t->reload;
+is($t->get('/')->{status}, 204, 'and reloads');
+$t->finish;
