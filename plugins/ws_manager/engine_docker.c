@@ -38,10 +38,15 @@ static int docker_call(wsm_engine_t *engine, gp_arena_t *arena, const char *meth
     };
     int rc = gp_http_client_do(&req, arena, ret_res, err);
 
-    if (rc < 0) {
-        return gp_err_prefix(err, "The container engine (%s)", engine->conf.socket);
+    if (rc == -GP_UNAVAILABLE) {
+        gp_err_t why = *err;
+
+        return gp_err(
+            err, GP_UNAVAILABLE,
+            "The container engine does not answer. Start the workspace again when it is back; ./build.sh status says what runs. (%.300s)",
+            why.text);
     }
-    return 0;
+    return rc < 0 ? gp_err_prefix(err, "The container engine") : 0;
 }
 
 /* The engine's own words, in a code of ours. */

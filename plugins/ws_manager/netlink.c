@@ -54,9 +54,7 @@ static void *netlink_attribute(netlink_request_t *req, uint16_t type, const void
     struct nlattr attr = {.nla_len = (uint16_t) (sizeof(struct nlattr) + len), .nla_type = type};
     void *at = netlink_put(req, &attr, sizeof(attr));
 
-    if (len > 0) {
-        (void) netlink_put(req, data, len);
-    }
+    (void) netlink_put(req, data, len);
     return at;
 }
 
@@ -79,7 +77,7 @@ int wsm_netlink_isolate_port(const char *port, gp_err_t *err)
     }
     (void) netlink_put(&req, &info, sizeof(info));
     size_t at = NLMSG_ALIGN(req.head.nlmsg_len);
-    (void) netlink_attribute(&req, IFLA_PROTINFO | NLA_F_NESTED, NULL, 0);
+    (void) netlink_attribute(&req, IFLA_PROTINFO | NLA_F_NESTED, "", 0);
     (void) netlink_attribute(&req, IFLA_BRPORT_ISOLATED, &on, sizeof(on));
     req.head.nlmsg_len = NLMSG_ALIGN(req.head.nlmsg_len);
     uint16_t nested = (uint16_t) (req.head.nlmsg_len - at);

@@ -53,29 +53,31 @@ int wsm_network_init(wsm_network_t *net, const char *table, const char *bridge, 
 /* One transaction: the old table goes and the new one comes. */
 static int network_rules(const wsm_network_t *net, char *text, size_t size)
 {
+    const char *t = net->table, *b = net->bridge, *g = net->gateway;
+
     return snprintf(text, size,
-                    "table inet %1$s { }\n"
-                    "delete table inet %1$s\n"
-                    "table inet %1$s {\n"
+                    "table inet %s { }\n"
+                    "delete table inet %s\n"
+                    "table inet %s {\n"
                     " chain input {\n"
                     "  type filter hook input priority -10; policy accept;\n"
-                    "  iifname != \"%2$s\" accept\n"
+                    "  iifname != \"%s\" accept\n"
                     "  ct state established,related accept\n"
-                    "  ip daddr %3$s udp dport 53 accept\n"
-                    "  ip daddr %3$s tcp dport { 53, %4$d } accept\n"
+                    "  ip daddr %s udp dport 53 accept\n"
+                    "  ip daddr %s tcp dport { 53, %d } accept\n"
                     "  drop\n"
                     " }\n"
                     " chain forward {\n"
                     "  type filter hook forward priority -10; policy accept;\n"
-                    "  iifname != \"%2$s\" accept\n"
+                    "  iifname != \"%s\" accept\n"
                     "  ip daddr 169.254.0.0/16 drop\n"
-                    "  oifname \"%2$s\" drop\n"
+                    "  oifname \"%s\" drop\n"
                     "  oifname \"gp-*\" drop\n"
-                    "  ip saddr != %5$s drop\n"
+                    "  ip saddr != %s drop\n"
                     "  meta nfproto ipv6 drop\n"
                     " }\n"
                     "}\n",
-                    net->table, net->bridge, net->gateway, net->port, net->subnet);
+                    t, t, t, b, g, g, net->port, b, b, net->subnet);
 }
 
 static int nft_wait(pid_t pid, int from, gp_err_t *err)

@@ -224,7 +224,7 @@ static int start_container(wsm_start_t *start, gp_err_t *err)
                       "The workspace image %s is not on this machine. Build it with ./build.sh deps, or name another one (GITPOD_IMAGE)",
                       start->m->conf->image);
     }
-    if (rc == -GP_NOT_FOUND && start->m->engine.prepare(&start->m->engine, NULL) == 0) { /* somebody removed the network */
+    if (rc == -GP_NOT_FOUND && start->m->engine.prepare(&start->m->engine, err) == 0) { /* somebody removed the network */
         rc = wsm_engine_try(start->m, start->run, engine_create, start, err);
     }
     if (rc < 0) {
