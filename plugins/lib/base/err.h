@@ -10,12 +10,15 @@
 #define GP_ERR_TEXT_MAX 512
 
 typedef struct {
-    int code;  /* enum gp_code, positive */
+    int code; /* enum gp_code, positive */
     int errnum; /* errno, 0 when none */
     char text[GP_ERR_TEXT_MAX];
 } gp_err_t;
 
-#define GP_ERR_INIT { 0, 0, "" }
+#define GP_ERR_INIT                                                                                                                        \
+    {                                                                                                                                      \
+        0, 0, ""                                                                                                                           \
+    }
 
 /* Writes the error and returns -code, so that `return gp_err(err, GP_NOT_FOUND, "...", ...)` reads well. err may be NULL. */
 int gp_err(gp_err_t *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -15,13 +15,13 @@
 enum gp_option_type { GP_OPT_STRING, GP_OPT_INT, GP_OPT_BOOL, GP_OPT_SECONDS, GP_OPT_BYTES };
 
 typedef struct {
-    const char *name;          /* "idle-timeout" */
+    const char *name; /* "idle-timeout" */
     enum gp_option_type type;
-    size_t offset;             /* of char *, int64_t or bool in the service's struct */
-    const char *unit;          /* "s", "bytes", "" */
-    const char *value;         /* default as text; NULL: required */
-    int64_t min, max;          /* GP_OPT_INT, SECONDS, BYTES */
-    const char *text;          /* one sentence */
+    size_t offset; /* of char *, int64_t or bool in the service's struct */
+    const char *unit; /* "s", "bytes", "" */
+    const char *value; /* default as text; NULL: required */
+    int64_t min, max; /* GP_OPT_INT, SECONDS, BYTES */
+    const char *text; /* one sentence */
 } gp_option_t;
 
 /*

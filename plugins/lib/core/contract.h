@@ -1,5 +1,7 @@
 #pragma once
 
+/* clang-format off: a table, aligned by hand */
+
 /*
  * Everything two programs must agree on, once. The prose is docs/contracts/.
  *

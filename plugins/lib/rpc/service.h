@@ -22,19 +22,19 @@ typedef struct gp_stream gp_stream_t;
 
 typedef struct {
     gp_service_t *service;
-    gp_arena_t *arena;         /* freed when the reply is out */
-    void *data;                /* gp_service_def_t.data */
-    const char *method;        /* "gitpod.v1.WorkspaceService/GetWorkspace" or the plain path */
-    const char *http_method;   /* "POST" */
-    const char *query;         /* QUERY_STRING, "" when none */
-    const char *user;          /* GITPOD_USER; "" anonymous */
-    const char *credential;    /* session | token | none */
+    gp_arena_t *arena; /* freed when the reply is out */
+    void *data; /* gp_service_def_t.data */
+    const char *method; /* "gitpod.v1.WorkspaceService/GetWorkspace" or the plain path */
+    const char *http_method; /* "POST" */
+    const char *query; /* QUERY_STRING, "" when none */
+    const char *user; /* GITPOD_USER; "" anonymous */
+    const char *credential; /* session | token | none */
     const char *credential_id;
     const char *scopes;
-    const char *caller;        /* internal calls: the calling service */
+    const char *caller; /* internal calls: the calling service */
     const char *request_id;
-    const char *scheme;        /* http | https */
-    uint64_t deadline_ms;      /* CLOCK_MONOTONIC; 0 none */
+    const char *scheme; /* http | https */
+    uint64_t deadline_ms; /* CLOCK_MONOTONIC; 0 none */
 } gp_call_t;
 
 /* A FastCGI parameter by name, or NULL. Borrowed, lives as long as the call. */
@@ -64,8 +64,8 @@ void gp_stream_on_close(gp_stream_t *stream, void (*fn)(gp_stream_t *stream, voi
 
 typedef struct {
     const ProtobufCServiceDescriptor *service;
-    const char *name;          /* "GetWorkspace" */
-    gp_unary_pt unary;         /* one of the two */
+    const char *name; /* "GetWorkspace" */
+    gp_unary_pt unary; /* one of the two */
     gp_stream_pt stream;
 } gp_method_t;
 
@@ -73,7 +73,7 @@ typedef struct {
 typedef struct {
     int status;
     const char *content_type;
-    const char *body;          /* arena */
+    const char *body; /* arena */
     size_t body_len;
 } gp_http_reply_t;
 
@@ -89,8 +89,8 @@ const char *gp_call_cookie(const gp_call_t *call, const char *name, int *ret_n);
 typedef int (*gp_http_pt)(gp_call_t *call, gp_http_reply_t *reply, gp_err_t *err);
 
 typedef struct {
-    const char *method;        /* "GET" */
-    const char *path;          /* exact */
+    const char *method; /* "GET" */
+    const char *path; /* exact */
     gp_http_pt handler;
 } gp_http_route_t;
 
@@ -102,23 +102,23 @@ typedef struct {
 
 /* Options every service has; embed first in the service's own struct. */
 typedef struct {
-    char *run_dir;             /* --run */
-    char *state_dir;           /* --state */
-    char *domain;              /* --domain */
-    char *workspace_domain;    /* --workspace-domain */
-    int64_t port;              /* --port: the public one */
-    char *listen;              /* --listen: FastCGI socket; default <run>/<service>/fcgi.sock */
-    int64_t threads;           /* --threads: pool size, default 8 */
-    char *log_level;           /* --log-level */
-    char *external_scheme;     /* --external-scheme: http | https */
+    char *run_dir; /* --run */
+    char *state_dir; /* --state */
+    char *domain; /* --domain */
+    char *workspace_domain; /* --workspace-domain */
+    int64_t port; /* --port: the public one */
+    char *listen; /* --listen: FastCGI socket; default <run>/<service>/fcgi.sock */
+    int64_t threads; /* --threads: pool size, default 8 */
+    char *log_level; /* --log-level */
+    char *external_scheme; /* --external-scheme: http | https */
 } gp_service_conf_t;
 
 typedef struct {
-    const char *name;          /* "auth" */
-    const char *text;          /* first line of --help */
+    const char *name; /* "auth" */
+    const char *text; /* first line of --help */
     const gp_option_t *options; /* the service's own, offsets into its struct */
     size_t n_options;
-    size_t conf_size;          /* sizeof(struct that begins with gp_service_conf_t) */
+    size_t conf_size; /* sizeof(struct that begins with gp_service_conf_t) */
     const gp_method_t *methods;
     size_t n_methods;
     const gp_http_route_t *routes;
@@ -154,5 +154,5 @@ int gp_rpc_unary(gp_service_t *service, const ProtobufCServiceDescriptor *descri
 
 /* As above for a server stream: fn per message (its memory lasts for the call); non-zero ends the call and is returned. cancelled (may be NULL) is polled every 100 ms. timeout_ms 0: none. */
 int gp_rpc_stream(gp_service_t *service, const ProtobufCServiceDescriptor *descriptor, const char *method, const ProtobufCMessage *req,
-                  int (*fn)(const ProtobufCMessage *msg, void *data, gp_err_t *err), void *data,
-                  bool (*cancelled)(void *data), uint32_t timeout_ms, gp_err_t *err) __attribute__((warn_unused_result));
+                  int (*fn)(const ProtobufCMessage *msg, void *data, gp_err_t *err), void *data, bool (*cancelled)(void *data),
+                  uint32_t timeout_ms, gp_err_t *err) __attribute__((warn_unused_result));
