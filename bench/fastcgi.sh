@@ -17,6 +17,7 @@ ROUNDS=${BENCH_ROUNDS:-3}
 [ -x "$ECHO" ] || { echo "build it first: $ECHO" >&2; exit 1; }
 dir=$(mktemp -d)
 pids=()
+# shellcheck disable=SC2317 # the trap calls it
 finish() {
     local p
     for p in "${pids[@]}"; do kill "$p" 2> /dev/null || true; done

@@ -1,6 +1,7 @@
 #pragma once
 
-/* clang-format off: a table, aligned by hand */
+/* The tables below are aligned by hand. */
+/* clang-format off */
 
 /*
  * Everything two programs must agree on, once. The prose is docs/contracts/.
