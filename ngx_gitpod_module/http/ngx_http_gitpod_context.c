@@ -445,10 +445,8 @@ ngx_http_gitpod_external_url(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     p = ngx_strlchr(p, last, ':');
 
-    if (p) {
-        gscf->port.data = p;
-        gscf->port.len = last - p;
-    }
+    gscf->port.data = p ? p : last;
+    gscf->port.len = last - gscf->port.data;
 
     gscf->external_url = value[1];
 

@@ -187,7 +187,8 @@ ngx_http_gitpod_claims_keep(ngx_http_gitpod_claims_t *slot,
 {
     u_char  *p;
 
-    if (claims->aud.len > GP_HOST_MAX || claims->sub.len > GP_USER_ID_LEN
+    if (claims->aud.len > GP_HOST_MAX || claims->aud.len == 0
+        || claims->sub.len > GP_USER_ID_LEN || claims->sub.len == 0
         || claims->sid.len > GP_USER_ID_LEN || claims->sid.len == 0
         || claims->ws.len > GP_WORKSPACE_ID_MAX
         || claims->aud.len + claims->sub.len + claims->sid.len
@@ -207,7 +208,10 @@ ngx_http_gitpod_claims_keep(ngx_http_gitpod_claims_t *slot,
     p = ngx_cpymem(slot->text, claims->aud.ptr, claims->aud.len);
     p = ngx_cpymem(p, claims->sub.ptr, claims->sub.len);
     p = ngx_cpymem(p, claims->sid.ptr, claims->sid.len);
-    (void) ngx_cpymem(p, claims->ws.ptr, claims->ws.len);
+
+    if (claims->ws.len) {
+        ngx_memcpy(p, claims->ws.ptr, claims->ws.len);
+    }
 
     return NGX_OK;
 }
@@ -240,7 +244,8 @@ ngx_http_gitpod_claims_use(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     p = sid.data + sid.len;
 
     if (claims->ws != workspace->len
-        || ngx_memcmp(p, workspace->data, workspace->len) != 0)
+        || (workspace->len
+            && ngx_memcmp(p, workspace->data, workspace->len) != 0))
     {
         return ngx_http_gitpod_ctx_refuse(ctx, "token workspace");
     }

@@ -91,15 +91,20 @@ ngx_http_gitpod_workspace_handler(ngx_http_request_t *r)
         return ngx_http_gitpod_workspace_away(r, ctx);
     }
 
-    if (rc == NGX_OK) {
-        rc = ngx_http_gitpod_workspace_admit(r, ctx, &route);
-    }
-
     if (rc != NGX_OK) {
-        ctx->socklen = 0;
         return rc;
     }
 
+    rc = ngx_http_gitpod_workspace_admit(r, ctx, &route);
+
+    if (rc != NGX_OK) {
+
+        /* answered: the request, and ctx with it, may be gone */
+
+        return rc;
+    }
+
+    ctx->socklen = route.socklen;
     ctx->reason.len = 0;
     ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_REQUEST_OK);
 
@@ -389,7 +394,8 @@ ngx_http_gitpod_workspace_away(ngx_http_request_t *r,
 
 
 /*
- * NGX_DECLINED: it does not run.  Eight bytes of the instance id in the unused
+ * Where the request would go; socklen is set once it may.  NGX_DECLINED: the
+ * workspace does not run.  Eight bytes of the instance id in the unused
  * part of the address keep the kept connections of two instances apart, though
  * the engine may give both the same address.
  */
@@ -453,11 +459,9 @@ ngx_http_gitpod_workspace_address(ngx_http_request_t *r,
         ngx_memcpy(sin->sin_zero + sizeof(hash), &hash, sizeof(hash));
     }
 
-    ctx->socklen = route->socklen;
-
     ctx->address.data = p;
-    ctx->address.len = ngx_sock_ntop(&ctx->sockaddr.sockaddr, ctx->socklen, p,
-                                     NGX_SOCKADDR_STRLEN, 1);
+    ctx->address.len = ngx_sock_ntop(&ctx->sockaddr.sockaddr, route->socklen,
+                                     p, NGX_SOCKADDR_STRLEN, 1);
 
     return NGX_OK;
 }
