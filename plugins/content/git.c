@@ -218,7 +218,7 @@ static int cnt_git_start(cnt_git_run_t *run, int *ret_out, int *ret_errors, gp_e
     int out[2], errors[2];
     size_t n;
 
-    for (n = 0; run->git->args[n] && n < CNT_GIT_ARGS_MAX; n++) {
+    for (n = 0; n < CNT_GIT_ARGS_MAX && run->git->args[n]; n++) {
         argv[n + 1] = run->git->args[n];
     }
     if (pipe2(out, O_CLOEXEC) < 0) {

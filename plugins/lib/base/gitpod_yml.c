@@ -489,13 +489,16 @@ int gp_yml_parse(const char *text, size_t len, gp_yml_t **ret_yml, gp_err_t *err
     if (rc < 0) {
         return rc;
     }
-    yml = calloc(1, sizeof(*yml));
-    if (!yml || !yaml_parser_initialize(&parser)) {
+    if (!yaml_parser_initialize(&parser)) {
         return gp_err(err, GP_RESOURCE_EXHAUSTED, "out of memory while reading " GP_YML_NAME);
     }
     yaml_parser_set_input_string(&parser, (const unsigned char *) text, len);
     if (!yaml_parser_load(&parser, &doc)) {
         return gp_yml_fault(&parser, err);
+    }
+    yml = calloc(1, sizeof(*yml));
+    if (!yml) {
+        return gp_err(err, GP_RESOURCE_EXHAUSTED, "out of memory while reading " GP_YML_NAME);
     }
     reader.yml = yml;
     rc = gp_yml_read(&reader, err);

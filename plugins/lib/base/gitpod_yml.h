@@ -14,12 +14,12 @@
  * out of memory is an error, never an abort.
  */
 #define GP_YML_NAME ".gitpod.yml"
-#define GP_YML_SIZE_MAX 65536  /* bytes of the file */
-#define GP_YML_DEPTH_MAX 16    /* nesting */
-#define GP_YML_NODES_MAX 8192  /* YAML events of the file */
-#define GP_YML_TASKS_MAX 16    /* one terminal each */
+#define GP_YML_SIZE_MAX 65536 /* bytes of the file */
+#define GP_YML_DEPTH_MAX 16 /* nesting */
+#define GP_YML_NODES_MAX 8192 /* YAML events of the file */
+#define GP_YML_TASKS_MAX 16 /* one terminal each */
 #define GP_YML_PORTS_MAX 64
-#define GP_YML_ENV_MAX 64      /* variables of one task */
+#define GP_YML_ENV_MAX 64 /* variables of one task */
 #define GP_YML_WARNINGS_MAX 32
 #define GP_YML_WARNING_MAX 256 /* bytes of one warning */
 
