@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -344,22 +345,12 @@ static void gp_fcgi_on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *bu
 }
 
 
-static void gp_fcgi_on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+static void gp_fcgi_conn_feed(gp_fcgi_conn_t *conn, const char *bytes, size_t len)
 {
-    gp_fcgi_conn_t *conn = stream->data;
     int rc;
 
-    if (n == 0) {
-        return;
-    }
-
-    if (n < 0) {
-        gp_fcgi_conn_close(conn);
-        return;
-    }
-
     gp_fcgi_conn_settle(conn);
-    rc = gp_fcgi_parser_feed(&conn->parser, (const uint8_t *) buf->base, (size_t) n, &gp_fcgi_events, conn);
+    rc = gp_fcgi_parser_feed(&conn->parser, (const uint8_t *) bytes, len, &gp_fcgi_events, conn);
     if (rc == 0) {
         return;
     }
@@ -368,6 +359,34 @@ static void gp_fcgi_on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         gp_log(GP_LOG_WARN, "closed a connection that does not speak FastCGI", NULL);
     }
     gp_fcgi_conn_close(conn);
+}
+
+
+static void gp_fcgi_on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+    if (n < 0) {
+        gp_fcgi_conn_close(stream->data);
+    } else if (n > 0) {
+        gp_fcgi_conn_feed(stream->data, buf->base, (size_t) n);
+    }
+}
+
+
+/* The peer has mostly sent its request by now: reading it here spares a turn of the loop. What is not there yet comes by gp_fcgi_on_read(). */
+static void gp_fcgi_conn_read_first(gp_fcgi_conn_t *conn)
+{
+    char *buffer = conn->server->read_buffer;
+    uv_os_fd_t fd;
+    ssize_t n;
+
+    if (uv_fileno((uv_handle_t *) &conn->pipe, &fd) != 0) {
+        return;
+    }
+
+    n = recv(fd, buffer, sizeof(conn->server->read_buffer), MSG_DONTWAIT);
+    if (n > 0) {
+        gp_fcgi_conn_feed(conn, buffer, (size_t) n);
+    }
 }
 
 
@@ -400,7 +419,10 @@ static void gp_fcgi_on_connection(uv_stream_t *listener, int status)
     if (uv_accept(listener, (uv_stream_t *) &conn->pipe) != 0 || atomic_load(&server->connections_now) > GP_FCGI_CONNECTIONS_MAX ||
         uv_read_start((uv_stream_t *) &conn->pipe, gp_fcgi_on_alloc, gp_fcgi_on_read) != 0) {
         gp_fcgi_conn_close(conn);
+        return;
     }
+
+    gp_fcgi_conn_read_first(conn);
 }
 
 
