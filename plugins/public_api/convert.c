@@ -94,7 +94,7 @@ Gitpod__V1__WorkspaceStatus *pub_status(gp_arena_t *arena, const pub_managed_t *
     status->conditions = NEW(arena, WorkspaceStatus__WorkspaceConditions, workspace_status__workspace_conditions);
     status->git_status = pub_git_status(arena, managed);
     status->workspace_url = managed->url;
-    status->phase->name = GITPOD__V1__WORKSPACE_PHASE__PHASE__PHASE_STOPPED;
+    status->phase->name = GITPOD__V1__WORKSPACE_PHASE__PHASE__PHASE_PREPARING; /* without an instance: it was made this moment */
     if (instance == NULL) {
         return status;
     }
