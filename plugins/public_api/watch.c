@@ -19,7 +19,7 @@
  */
 #define PUB_WATCH_RETRY_FIRST_MS 100
 #define PUB_WATCH_RETRY_MAX_MS 2000
-#define PUB_WATCH_LIST_MS 3000 /* an answer of ws_manager; a stop waits for it */
+#define PUB_WATCH_LIST_MS 1000 /* an answer of ws_manager; a stop waits for it */
 #define PUB_WATCH_ARENA 262144 /* bytes: one message */
 #define PUB_WATCH_LIST_ARENA 16777216 /* bytes: the lists of one owner */
 #define PUB_WATCH_CATCH_UP 5 /* reads of a workspace that changes while its watcher is added */
