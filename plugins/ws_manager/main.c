@@ -59,29 +59,34 @@ static int check_database(void *data, gp_err_t *err)
 
 static const gp_check_t checks[] = {{"database", check_database}};
 
+/* Labels are borrowed for the life of the process. */
+static const struct {
+    int phase;
+    const char *labels;
+} phase_labels[] = {
+    {WSM_PHASE_PREPARING, "phase=\"preparing\""},       {WSM_PHASE_CREATING, "phase=\"creating\""},
+    {WSM_PHASE_INITIALIZING, "phase=\"initializing\""}, {WSM_PHASE_RUNNING, "phase=\"running\""},
+    {WSM_PHASE_STOPPING, "phase=\"stopping\""},         {WSM_PHASE_STOPPED, "phase=\"stopped\""},
+};
+static const char *const reason_labels[] = {NULL, "reason=\"content\"", NULL, "reason=\"image\"", "reason=\"unexpected\""};
+static const char *const step_labels[] = {"step=\"resolve\"", "step=\"content\"", "step=\"create\"",
+                                          "step=\"start\"",   "step=\"network\"", "step=\"editor\""};
+
 static void make_metrics(wsm_t *m)
 {
-    static const int phases[] = {WSM_PHASE_PREPARING, WSM_PHASE_CREATING, WSM_PHASE_INITIALIZING,
-                                 WSM_PHASE_RUNNING,   WSM_PHASE_STOPPING, WSM_PHASE_STOPPED};
-    static const char *const reasons[] = {NULL, "content", NULL, "image", "unexpected"};
-    static const char *const steps[] = {"resolve", "content", "create", "start", "network", "editor"};
-    char labels[64];
-
-    for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++) {
-        (void) snprintf(labels, sizeof(labels), "phase=\"%s\"", wsm_phase_name(phases[i]));
-        m->metrics.phase[phases[i]] = gp_metric_gauge(m->service, "gitpod_ws_manager_workspaces", labels, "Workspaces by phase");
+    for (size_t i = 0; i < sizeof(phase_labels) / sizeof(phase_labels[0]); i++) {
+        m->metrics.phase[phase_labels[i].phase] =
+            gp_metric_gauge(m->service, "gitpod_ws_manager_workspaces", phase_labels[i].labels, "Workspaces by phase");
     }
-    for (size_t i = 1; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
-        if (reasons[i]) {
-            (void) snprintf(labels, sizeof(labels), "reason=\"%s\"", reasons[i]);
+    for (size_t i = 0; i < sizeof(reason_labels) / sizeof(reason_labels[0]); i++) {
+        if (reason_labels[i]) {
             m->metrics.failed[i] =
-                gp_metric_counter(m->service, "gitpod_ws_manager_failures_total", labels, "Instances that failed, by reason");
+                gp_metric_counter(m->service, "gitpod_ws_manager_failures_total", reason_labels[i], "Instances that failed, by reason");
         }
     }
-    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
-        (void) snprintf(labels, sizeof(labels), "step=\"%s\"", steps[i]);
+    for (size_t i = 0; i < sizeof(step_labels) / sizeof(step_labels[0]); i++) {
         m->metrics.start_ms[i] =
-            gp_metric_counter(m->service, "gitpod_ws_manager_start_milliseconds_total", labels, "Time of finished starts by step");
+            gp_metric_counter(m->service, "gitpod_ws_manager_start_milliseconds_total", step_labels[i], "Time of finished starts by step");
     }
     m->metrics.starts = gp_metric_counter(m->service, "gitpod_ws_manager_starts_total", "", "Starts that ended in a running workspace");
     m->metrics.engine_up = gp_metric_gauge(m->service, "gitpod_ws_manager_engine_up", "", "1: the container engine answers");

@@ -1,4 +1,6 @@
+#include <arpa/inet.h>
 #include <errno.h>
+#include <linux/if_addr.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/netfilter.h>
@@ -58,42 +60,97 @@ static void *netlink_attribute(netlink_request_t *req, uint16_t type, const void
     return at;
 }
 
-int wsm_netlink_isolate_port(const char *port, gp_err_t *err)
+/* One request, one acknowledgement. 0, or the kernel's errno. */
+static int netlink_talk(netlink_request_t *req, gp_err_t *err)
 {
-    netlink_request_t req = {.head = {.nlmsg_len = NLMSG_HDRLEN, .nlmsg_type = RTM_SETLINK, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK}};
-    struct ifinfomsg info = {.ifi_family = PF_BRIDGE, .ifi_index = (int) if_nametoindex(port)};
-    uint8_t on = 1;
     union {
         struct nlmsghdr head;
         char bytes[4096];
     } answer;
 
-    if (info.ifi_index == 0) {
-        return 0; /* gone with its container */
-    }
     gp_auto_fd int fd = netlink_open(NETLINK_ROUTE, err);
     if (fd < 0) {
         return fd;
     }
-    (void) netlink_put(&req, &info, sizeof(info));
-    size_t at = NLMSG_ALIGN(req.head.nlmsg_len);
-    (void) netlink_attribute(&req, IFLA_PROTINFO | NLA_F_NESTED, "", 0);
-    (void) netlink_attribute(&req, IFLA_BRPORT_ISOLATED, &on, sizeof(on));
-    req.head.nlmsg_len = NLMSG_ALIGN(req.head.nlmsg_len);
-    uint16_t nested = (uint16_t) (req.head.nlmsg_len - at);
-    memcpy((char *) &req + at, &nested, sizeof(nested));
-    if (send(fd, &req, req.head.nlmsg_len, 0) < 0) {
-        return gp_err_errno(err, errno, "Cannot isolate the bridge port %s", port);
+    req->head.nlmsg_len = NLMSG_ALIGN(req->head.nlmsg_len);
+    if (send(fd, req, req->head.nlmsg_len, 0) < 0) {
+        return errno;
     }
     ssize_t n = recv(fd, &answer, sizeof(answer), 0);
     if (n < (ssize_t) NLMSG_LENGTH(sizeof(struct nlmsgerr)) || answer.head.nlmsg_type != NLMSG_ERROR) {
-        return gp_err_errno(err, n < 0 ? errno : EPROTO, "Cannot isolate the bridge port %s", port);
+        return n < 0 ? errno : EPROTO;
     }
-    const struct nlmsgerr *result = NLMSG_DATA(&answer.head);
-    if (result->error != 0 && result->error != -ENODEV) {
-        return gp_err_errno(err, -result->error, "Cannot isolate the bridge port %s (ws_manager needs CAP_NET_ADMIN)", port);
+    return -((const struct nlmsgerr *) NLMSG_DATA(&answer.head))->error;
+}
+
+/* The length of a nested attribute that began at `at`, now that its content is there. */
+static void netlink_nest_end(netlink_request_t *req, void *at)
+{
+    uint16_t len = (uint16_t) ((size_t) NLMSG_ALIGN(req->head.nlmsg_len) - (size_t) ((char *) at - (char *) req));
+
+    req->head.nlmsg_len = NLMSG_ALIGN(req->head.nlmsg_len);
+    memcpy(at, &len, sizeof(len));
+}
+
+int wsm_netlink_isolate_port(const char *port, gp_err_t *err)
+{
+    netlink_request_t req = {.head = {.nlmsg_len = NLMSG_HDRLEN, .nlmsg_type = RTM_SETLINK, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK}};
+    struct ifinfomsg info = {.ifi_family = PF_BRIDGE, .ifi_index = (int) if_nametoindex(port)};
+    uint8_t on = 1;
+    int rc;
+
+    if (info.ifi_index == 0) {
+        return 0; /* gone with its container */
     }
-    return 0;
+    (void) netlink_put(&req, &info, sizeof(info));
+    void *nested = netlink_attribute(&req, IFLA_PROTINFO | NLA_F_NESTED, "", 0);
+    (void) netlink_attribute(&req, IFLA_BRPORT_ISOLATED, &on, sizeof(on));
+    netlink_nest_end(&req, nested);
+    rc = netlink_talk(&req, err);
+    if (rc > 0 && rc != ENODEV) {
+        return gp_err_errno(err, rc, "Cannot isolate the bridge port %s (ws_manager needs CAP_NET_ADMIN)", port);
+    }
+    return rc < 0 ? rc : 0;
+}
+
+static int bridge_link(const char *name, const uint8_t mac[6], gp_err_t *err)
+{
+    netlink_request_t req = {
+        .head = {.nlmsg_len = NLMSG_HDRLEN, .nlmsg_type = RTM_NEWLINK, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE}};
+    struct ifinfomsg info = {.ifi_index = (int) if_nametoindex(name), .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
+    int rc;
+
+    (void) netlink_put(&req, &info, sizeof(info));
+    (void) netlink_attribute(&req, IFLA_IFNAME, name, strlen(name) + 1);
+    (void) netlink_attribute(&req, IFLA_ADDRESS, mac, 6);
+    if (info.ifi_index == 0) {
+        void *nested = netlink_attribute(&req, IFLA_LINKINFO | NLA_F_NESTED, "", 0);
+        (void) netlink_attribute(&req, IFLA_INFO_KIND, "bridge", sizeof("bridge"));
+        netlink_nest_end(&req, nested);
+    }
+    rc = netlink_talk(&req, err);
+    return rc > 0 ? gp_err_errno(err, rc, "Cannot make the bridge %s (ws_manager needs CAP_NET_ADMIN)", name) : rc;
+}
+
+int wsm_netlink_bridge(const char *name, const uint8_t mac[6], uint32_t address, int prefix, gp_err_t *err)
+{
+    netlink_request_t req = {.head = {.nlmsg_len = NLMSG_HDRLEN,
+                                      .nlmsg_type = RTM_NEWADDR,
+                                      .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE}};
+    struct ifaddrmsg info = {.ifa_family = AF_INET, .ifa_prefixlen = (uint8_t) prefix};
+    uint32_t broadcast = address | htonl((uint32_t) (0xffffffffu >> prefix));
+    int rc = bridge_link(name, mac, err);
+
+    if (rc < 0) {
+        return rc;
+    }
+    info.ifa_index = if_nametoindex(name);
+    (void) netlink_put(&req, &info, sizeof(info));
+    (void) netlink_attribute(&req, IFA_LOCAL, &address, sizeof(address));
+    (void) netlink_attribute(&req, IFA_ADDRESS, &address, sizeof(address));
+    (void) netlink_attribute(&req, IFA_BROADCAST, &broadcast, sizeof(broadcast));
+    rc = netlink_talk(&req, err);
+    return rc > 0 ? gp_err_errno(err, rc, "Cannot give the bridge %s its address", name) : rc;
 }
 
 static uint64_t digest_add(uint64_t digest, const void *data, size_t len)

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,18 @@
 #define NETWORK_PREFIX_MAX 24
 
 extern char **environ;
+
+static void bridge_mac(const char *bridge, uint8_t ret[6])
+{
+    uint32_t hash = 2166136261u;
+
+    for (; *bridge; bridge++) {
+        hash = (hash ^ (uint8_t) *bridge) * 16777619u;
+    }
+    ret[0] = 0x02; /* locally administered */
+    ret[1] = 0x67;
+    memcpy(ret + 2, &hash, sizeof(hash));
+}
 
 int wsm_network_init(wsm_network_t *net, const char *table, const char *bridge, const char *subnet, int port, gp_err_t *err)
 {
@@ -42,6 +55,9 @@ int wsm_network_init(wsm_network_t *net, const char *table, const char *bridge, 
     }
     addr.s_addr = htonl((ntohl(addr.s_addr) & (uint32_t) (0xffffffffu << (32 - prefix))) + 1);
     (void) inet_ntop(AF_INET, &addr, net->gateway, sizeof(net->gateway));
+    net->address = addr.s_addr;
+    net->prefix = (int) prefix;
+    bridge_mac(bridge, net->mac);
     net->table = table;
     net->bridge = bridge;
     net->subnet = subnet;
@@ -166,6 +182,28 @@ int wsm_network_secure(wsm_network_t *net, gp_err_t *err)
             gp_log(GP_LOG_WARN, "somebody changed our firewall rules; they are put back", "table", net->table, NULL);
         }
         rc = network_apply(net, err);
+    }
+    (void) pthread_mutex_unlock(&net->lock);
+    return rc;
+}
+
+/* addr_assign_type 3: set on purpose, so it stays. */
+static bool bridge_is_ours(const char *bridge)
+{
+    char path[128], value = 0;
+
+    (void) snprintf(path, sizeof(path), "/sys/class/net/%s/addr_assign_type", bridge);
+    gp_auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd >= 0 && read(fd, &value, 1) == 1 && value == '3';
+}
+
+int wsm_network_bridge(wsm_network_t *net, gp_err_t *err)
+{
+    int rc = 0;
+
+    (void) pthread_mutex_lock(&net->lock);
+    if (!bridge_is_ours(net->bridge)) {
+        rc = wsm_netlink_bridge(net->bridge, net->mac, net->address, net->prefix, err);
     }
     (void) pthread_mutex_unlock(&net->lock);
     return rc;

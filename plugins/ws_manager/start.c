@@ -199,8 +199,10 @@ static int engine_create(wsm_t *m, void *data, gp_err_t *err)
 static int engine_start(wsm_t *m, void *data, gp_err_t *err)
 {
     wsm_start_t *start = data;
+    int rc = wsm_network_bridge(&m->network, err);
 
-    return m->engine.start(&m->engine, start->container.id, err);
+    rc = rc < 0 ? rc : m->engine.start(&m->engine, start->container.id, err);
+    return rc < 0 ? rc : wsm_network_bridge(&m->network, err); /* the engine may have removed it in between, with another workspace's end */
 }
 
 static int engine_inspect(wsm_t *m, void *data, gp_err_t *err)
@@ -293,6 +295,8 @@ static int start_wait_editor(wsm_start_t *start, gp_err_t *err)
             start->ms[WSM_T_EDITOR] = gp_clock_ms() - t0;
             return 0;
         }
+        gp_log(GP_LOG_DEBUG, "the supervisor does not say ready yet", "workspace", start->ws.id, "address", address, "error", why.text,
+               NULL);
         if (rc == -GP_FAILED_PRECONDITION || rc == -GP_CANCELED || wsm_start_cancelled(start)) {
             *err = why;
             return rc < 0 ? rc : -GP_CANCELED;
