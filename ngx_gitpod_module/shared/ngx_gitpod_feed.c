@@ -275,6 +275,15 @@ ngx_gitpod_feed_tick(ngx_gitpod_feed_t *feed)
         return;
     }
 
+    /* a cursor that never comes back to 0 */
+
+    if (feed->sync != NGX_GITPOD_SYNC_IDLE
+        && now - feed->sync_started_ms > NGX_GITPOD_FEED_SYNC_MS)
+    {
+        ngx_gitpod_feed_fail(feed, "reading everything takes too long");
+        return;
+    }
+
     if (feed->channels == NGX_GITPOD_FEED_CHANNELS
         && !feed->pinged
         && now - feed->messages_heard_ms >= NGX_GITPOD_FEED_PING_MS)
@@ -546,7 +555,8 @@ ngx_gitpod_feed_scan(ngx_gitpod_feed_t *feed)
 
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2
         || reply->element[0]->type != REDIS_REPLY_STRING
-        || reply->element[1]->type != REDIS_REPLY_ARRAY)
+        || reply->element[1]->type != REDIS_REPLY_ARRAY
+        || reply->element[1]->elements % 2)
     {
         ngx_gitpod_feed_fail(feed, "its answer to HSCAN is none");
         return NGX_ERROR;
@@ -562,7 +572,8 @@ ngx_gitpod_feed_scan(ngx_gitpod_feed_t *feed)
         if (element[0]->type != REDIS_REPLY_STRING
             || element[1]->type != REDIS_REPLY_STRING)
         {
-            continue;
+            ngx_gitpod_feed_fail(feed, "its answer to HSCAN is none");
+            return NGX_ERROR;
         }
 
         field.data = (u_char *) element[0]->str;

@@ -11,6 +11,15 @@ static ngx_int_t ngx_gitpod_redis_replies(ngx_gitpod_redis_t *redis,
 static ngx_int_t ngx_gitpod_redis_fail(ngx_gitpod_redis_t *redis,
     const char *why);
 static ngx_int_t ngx_gitpod_redis_test(ngx_connection_t *c);
+static ngx_int_t ngx_gitpod_redis_reader(ngx_gitpod_redis_t *redis);
+static void *ngx_gitpod_redis_array(const redisReadTask *task, int elements);
+
+
+/* those of hiredis, but for the bound of arrays, which it has none */
+
+static redisReplyObjectFunctions  ngx_gitpod_redis_functions;
+static void                      *(*ngx_gitpod_redis_create_array)(
+                                       const redisReadTask *, int);
 
 
 ngx_int_t
@@ -31,8 +40,7 @@ ngx_gitpod_redis_connect(ngx_gitpod_redis_t *redis, ngx_addr_t *addr)
     redis->quiet = *redis->log;
     redis->quiet.log_level = ngx_min(redis->log->log_level, NGX_LOG_ALERT);
 
-    redis->reader = redisReaderCreate();
-    if (redis->reader == NULL) {
+    if (ngx_gitpod_redis_reader(redis) != NGX_OK) {
         return ngx_gitpod_redis_fail(redis, "out of memory");
     }
 
@@ -60,6 +68,40 @@ ngx_gitpod_redis_connect(ngx_gitpod_redis_t *redis, ngx_addr_t *addr)
     }
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_gitpod_redis_reader(ngx_gitpod_redis_t *redis)
+{
+    redis->reader = redisReaderCreate();
+
+    if (redis->reader == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_gitpod_redis_create_array == NULL) {
+        ngx_gitpod_redis_functions = *redis->reader->fn;
+        ngx_gitpod_redis_create_array = redis->reader->fn->createArray;
+        ngx_gitpod_redis_functions.createArray = ngx_gitpod_redis_array;
+    }
+
+    redis->reader->fn = &ngx_gitpod_redis_functions;
+
+    return NGX_OK;
+}
+
+
+/* It allocates what a length claims, before any element has come. */
+
+static void *
+ngx_gitpod_redis_array(const redisReadTask *task, int elements)
+{
+    if (elements > NGX_GITPOD_REDIS_ARRAY_MAX) {
+        return NULL;
+    }
+
+    return ngx_gitpod_redis_create_array(task, elements);
 }
 
 

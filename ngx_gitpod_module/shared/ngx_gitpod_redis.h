@@ -19,6 +19,7 @@
 
 #define NGX_GITPOD_REDIS_OUT_MAX    4096        /* bytes of unsent commands */
 #define NGX_GITPOD_REDIS_REPLY_MAX  8388608     /* bytes of one reply */
+#define NGX_GITPOD_REDIS_ARRAY_MAX  65536       /* elements of one array */
 #define NGX_GITPOD_REDIS_SLICE_US   1000        /* a turn takes no longer */
 
 
