@@ -295,8 +295,8 @@ ngx_http_gitpod_headers_rebuild(ngx_http_request_t *r, ngx_list_t *kept)
 
 
 /*
- * One spelling of each host: lower case, no trailing dot, the port a number.
- * nginx itself would fold all that and serve the request.
+ * No trailing dot, the port a number: nginx itself would fold both and serve
+ * the request.  Capitals are folded, names have no case (RFC 9110 4.2.3).
  */
 
 static ngx_uint_t
@@ -321,7 +321,7 @@ ngx_http_gitpod_host_canonical(ngx_http_request_t *r)
     /* headers_in.server is the folded name; of an absolute URI, its host */
 
     for (i = 0; i < len; i++) {
-        if (host->data[i] != r->headers_in.server.data[i]) {
+        if (ngx_tolower(host->data[i]) != r->headers_in.server.data[i]) {
             return 0;
         }
     }

@@ -24,7 +24,7 @@ sub raw {
 
 my @odd = (
     ["a.b.$w", 404], ["a.$host", 404], [".$w", 404], [$w, 404], ['x' . $w, 404], ["$host.", 400], ["$d.", 400], ["$host..", 400],
-    [uc $host, 400], [uc $d, 400], ["Amber-fox-k3j9x2m1.$w", 400], ["$host:", 400], ["$host:http", 400], ["$host:80:80", 400], ["$host:99999", 400],
+    ["$host:", 400], ["$host:http", 400], ["$host:80:80", 400], ["$host:99999", 400],
     ["$host:-1", 400], ["$d:8080x", 400], ['x' x 300, 404], ["x" x 300 . ".$w", 400], ['x' x 64 . ".$w", 404], ["0-$host", 404], ["65536-$host", 404],
     ["03000-$host", 404], ["3000--$host", 404], ["-$host", 404], ["under_score.$w", 404], ["ws%2e.$w", 404], ['127.0.0.1', 404], ['[::1]', 404], ['evil.example', 404],
     ["$host\@evil.example", 404], ['', 400], [' ', 400], ["$host evil", 400], ["*.$w", 404],
@@ -40,6 +40,9 @@ unlike($g->browse('evil.example', '/')->{body}, qr/evil/, 'which does not repeat
 is($g->browse('evil.example', '/')->{headers}{connection}, 'close', 'and that connection ends');
 is($g->get("a.b.$w", '/')->{json}{code}, 'not_found', 'programs get JSON');
 
+for my $name (uc $host, ucfirst $host, "$id." . uc $w) {
+    is($g->get($name, '/', @owner)->{status}, 200, "names have no case: $name");
+}
 for my $port (80, 8080, $g->{port}, 65535) {
     is($g->get("$host:$port", '/', @owner)->{status}, 200, "any real port number is fine: $port");
 }
