@@ -93,6 +93,7 @@ ngx_http_gitpod_auth_handler(ngx_http_request_t *r)
     }
 
     ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_REQUEST_OK);
+    ngx_http_gitpod_live_add(ctx);
 
     return NGX_OK;
 }

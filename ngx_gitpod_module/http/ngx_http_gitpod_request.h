@@ -87,6 +87,7 @@ struct ngx_http_gitpod_ctx_s {
     ngx_str_t                      user;
     ngx_str_t                      credential_id;
     ngx_str_t                      scopes;
+    time_t                         issued;        /* for revocations */
 
     /* where */
     ngx_str_t                      host;          /* name, no port */
@@ -108,6 +109,7 @@ struct ngx_http_gitpod_ctx_s {
     u_char                         digest[NGX_GITPOD_DIGEST_LEN];
     time_t                         asked_at;
 
+    ngx_queue_t                    live;
     ngx_str_t                      reason;        /* why it was refused */
 
     unsigned                       page:1;        /* a person's navigation */
@@ -124,6 +126,8 @@ struct ngx_http_gitpod_ctx_s {
     unsigned                       identified:1;
     unsigned                       https:1;       /* the port speaks TLS */
     unsigned                       traced:1;
+    unsigned                       open:1;        /* needs no credential */
+    unsigned                       living:1;
 };
 
 
@@ -189,6 +193,11 @@ ngx_int_t ngx_http_gitpod_reply_redirect(ngx_http_request_t *r,
     ngx_uint_t status, ngx_str_t *url);
 ngx_int_t ngx_http_gitpod_reply_header(ngx_http_request_t *r,
     char *name, char *fmt, ...);
+
+/* live: requests that end when their right does */
+
+void ngx_http_gitpod_live_add(ngx_http_gitpod_ctx_t *ctx);
+void ngx_http_gitpod_live_remove(ngx_http_gitpod_ctx_t *ctx);
 
 /* variables */
 

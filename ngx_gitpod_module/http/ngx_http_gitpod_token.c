@@ -271,6 +271,8 @@ ngx_http_gitpod_claims_use(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
         return NGX_ERROR;
     }
 
+    ctx->issued = (time_t) claims->iat;
+
     ctx->user.data = p;
     ctx->user.len = user.len;
     p = ngx_cpymem(p, user.data, user.len);
@@ -453,6 +455,7 @@ ngx_http_gitpod_token_identity(ngx_http_request_t *r,
     ctx->scopes.len = known->scopes_len;
     ngx_memcpy(p, known->scopes, known->scopes_len);
 
+    ctx->issued = known->fetched;
     ctx->credential = NGX_HTTP_GITPOD_TOKEN;
 
     return NGX_OK;

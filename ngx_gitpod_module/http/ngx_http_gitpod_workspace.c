@@ -107,6 +107,7 @@ ngx_http_gitpod_workspace_handler(ngx_http_request_t *r)
     ctx->socklen = route.socklen;
     ctx->reason.len = 0;
     ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_REQUEST_OK);
+    ngx_http_gitpod_live_add(ctx);
 
     return NGX_OK;
 }
@@ -275,7 +276,9 @@ ngx_http_gitpod_workspace_anonymous(ngx_http_request_t *r,
 {
     ctx->credential = NGX_HTTP_GITPOD_NONE;
 
-    if (public || ngx_http_gitpod_workspace_open(r, ctx)) {
+    ctx->open = ngx_http_gitpod_workspace_open(r, ctx);
+
+    if (public || ctx->open) {
         return NGX_OK;
     }
 

@@ -1,0 +1,227 @@
+
+/*
+ * Requests that live on: WebSockets, streams, long downloads.  When a right is
+ * taken away (log-out, a token revoked, a port made private, the owner token
+ * changed) they end within a second, not with the next request.
+ *
+ * A worker looks four times a second whether any route or revocation moved at
+ * all; only then does it judge what it has open.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "jose/digest.h"
+
+#include "ngx_http_gitpod_request.h"
+
+
+#define NGX_HTTP_GITPOD_LIVE_MS  250
+
+
+static void ngx_http_gitpod_live_look(ngx_event_t *ev);
+static ngx_uint_t ngx_http_gitpod_live_revoked(ngx_http_gitpod_ctx_t *ctx);
+static ngx_uint_t ngx_http_gitpod_live_lost(ngx_http_gitpod_ctx_t *ctx);
+static void ngx_http_gitpod_live_close(ngx_http_gitpod_ctx_t *ctx);
+
+
+/* of this worker */
+
+static ngx_queue_t       ngx_http_gitpod_lives;
+static ngx_event_t       ngx_http_gitpod_live_timer;
+static ngx_connection_t  ngx_http_gitpod_live_dummy;
+static uint64_t          ngx_http_gitpod_live_routes;
+static uint64_t          ngx_http_gitpod_live_revocations;
+
+
+/* From here on the request ends when its right does. */
+
+void
+ngx_http_gitpod_live_add(ngx_http_gitpod_ctx_t *ctx)
+{
+    ngx_event_t  *ev;
+
+    if (ctx->living) {
+        return;
+    }
+
+    if (ngx_http_gitpod_lives.next == NULL) {
+        ngx_queue_init(&ngx_http_gitpod_lives);
+    }
+
+    ctx->living = 1;
+    ngx_queue_insert_tail(&ngx_http_gitpod_lives, &ctx->live);
+
+    ev = &ngx_http_gitpod_live_timer;
+
+    if (ev->timer_set) {
+        return;
+    }
+
+    ngx_http_gitpod_live_dummy.fd = (ngx_socket_t) -1;
+
+    ev->handler = ngx_http_gitpod_live_look;
+    ev->data = &ngx_http_gitpod_live_dummy;
+    ev->log = ngx_cycle->log;
+    ev->cancelable = 1;
+
+    /* the first look judges in any case: something may move this moment */
+
+    ngx_http_gitpod_live_routes = (uint64_t) -1;
+    ngx_http_gitpod_live_revocations = (uint64_t) -1;
+
+    ngx_add_timer(ev, NGX_HTTP_GITPOD_LIVE_MS);
+}
+
+
+void
+ngx_http_gitpod_live_remove(ngx_http_gitpod_ctx_t *ctx)
+{
+    if (ctx->living) {
+        ngx_queue_remove(&ctx->live);
+        ctx->living = 0;
+    }
+}
+
+
+static void
+ngx_http_gitpod_live_look(ngx_event_t *ev)
+{
+    uint64_t                routes, revocations;
+    ngx_queue_t            *q, *next;
+    ngx_gitpod_zone_t      *zone;
+    ngx_http_gitpod_ctx_t  *ctx;
+
+    if (ngx_queue_empty(&ngx_http_gitpod_lives)) {
+
+        /* the next request starts the timer again */
+
+        return;
+    }
+
+    q = ngx_queue_head(&ngx_http_gitpod_lives);
+    ctx = ngx_queue_data(q, ngx_http_gitpod_ctx_t, live);
+    zone = ctx->zone;
+
+    routes = ngx_gitpod_route_sequence(zone);
+    revocations = ngx_gitpod_revocation_sequence(zone);
+
+    if (routes != ngx_http_gitpod_live_routes
+        || revocations != ngx_http_gitpod_live_revocations)
+    {
+        ngx_http_gitpod_live_routes = routes;
+        ngx_http_gitpod_live_revocations = revocations;
+
+        for (q = ngx_queue_head(&ngx_http_gitpod_lives);
+             q != ngx_queue_sentinel(&ngx_http_gitpod_lives);
+             q = next)
+        {
+            next = ngx_queue_next(q);
+            ctx = ngx_queue_data(q, ngx_http_gitpod_ctx_t, live);
+
+            if (ngx_http_gitpod_live_revoked(ctx)
+                || ngx_http_gitpod_live_lost(ctx))
+            {
+                ngx_http_gitpod_live_close(ctx);
+            }
+        }
+    }
+
+    ngx_add_timer(ev, NGX_HTTP_GITPOD_LIVE_MS);
+}
+
+
+/* Was the credential taken away? */
+
+static ngx_uint_t
+ngx_http_gitpod_live_revoked(ngx_http_gitpod_ctx_t *ctx)
+{
+    ngx_gitpod_revoked_e  kind;
+
+    if (ctx->credential == NGX_HTTP_GITPOD_NONE
+        || ctx->credential == NGX_HTTP_GITPOD_OWNER_TOKEN)
+    {
+        return 0;
+    }
+
+    kind = (ctx->credential == NGX_HTTP_GITPOD_TOKEN)
+           ? NGX_GITPOD_REVOKED_TOKEN
+           : NGX_GITPOD_REVOKED_SESSION;
+
+    return ngx_gitpod_revoked(ctx->zone, kind, &ctx->credential_id,
+                              ctx->issued)
+           || ngx_gitpod_revoked(ctx->zone, NGX_GITPOD_REVOKED_USER,
+                                 &ctx->user, ctx->issued)
+           || (ctx->credential == NGX_HTTP_GITPOD_WORKSPACE
+               && ngx_gitpod_revoked(ctx->zone, NGX_GITPOD_REVOKED_WORKSPACE,
+                                     &ctx->workspace_id, ctx->issued));
+}
+
+
+/* Does the route still give the right? */
+
+static ngx_uint_t
+ngx_http_gitpod_live_lost(ngx_http_gitpod_ctx_t *ctx)
+{
+    uint8_t                   digest[GP_SHA256_LEN];
+    ngx_gitpod_route_t        route;
+    ngx_gitpod_route_port_t  *port;
+
+    if (ctx->workspace_id.len == 0) {
+        return 0;
+    }
+
+    if (ngx_gitpod_route_get(ctx->zone, &ctx->workspace_id, &route)
+        != NGX_OK)
+    {
+        return 1;
+    }
+
+    port = ctx->port ? ngx_gitpod_route_port(&route, ctx->port) : NULL;
+
+    if (ctx->open || (port && port->visible)) {
+        return 0;
+    }
+
+    switch (ctx->credential) {
+
+    case NGX_HTTP_GITPOD_WORKSPACE:
+        return !ngx_http_gitpod_workspace_allowed(&route, &ctx->user);
+
+    case NGX_HTTP_GITPOD_OWNER_TOKEN:
+        return !route.owner_token
+               || gp_sha256(ctx->owner_token.data, ctx->owner_token.len,
+                            digest)
+                  != 0
+               || !gp_equal_constant_time(digest, route.digest,
+                                          GP_SHA256_LEN);
+
+    case NGX_HTTP_GITPOD_NONE:
+    case NGX_HTTP_GITPOD_SESSION:
+    case NGX_HTTP_GITPOD_TOKEN:
+    default:
+        return 1;
+    }
+}
+
+
+static void
+ngx_http_gitpod_live_close(ngx_http_gitpod_ctx_t *ctx)
+{
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+    c = r->connection;
+
+    ngx_log_error(NGX_LOG_INFO, c->log, 0,
+                  "gitpod: closed, the right to it was taken away");
+
+    ngx_http_gitpod_live_remove(ctx);
+    (void) ngx_http_gitpod_ctx_refuse(ctx, "right taken away");
+
+    ngx_http_finalize_request(r, NGX_HTTP_CLOSE);
+    ngx_http_run_posted_requests(c);
+}
