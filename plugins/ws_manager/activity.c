@@ -142,7 +142,7 @@ void *wsm_activity_loop(void *data)
         wsm_workspace_list_t list;
         gp_err_t err = GP_ERR_INIT;
 
-        if (wsm_store_list(m->db, arena, &list, &err) < 0) {
+        if (wsm_store_list(m->db, true, arena, &list, &err) < 0) {
             gp_log(GP_LOG_ERROR, "cannot read the workspaces", "error", err.text, NULL);
             continue;
         }

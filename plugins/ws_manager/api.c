@@ -415,7 +415,7 @@ static int list_workspaces(gp_call_t *call, const ProtobufCMessage *req, Protobu
     int limit = in->limit > 0 ? in->limit : API_LIST_DEFAULT;
     int rc = check_user(call, in->user_id, err);
 
-    rc = rc < 0 ? rc : wsm_store_list(m->db, rows, &list, err);
+    rc = rc < 0 ? rc : wsm_store_list(m->db, false, rows, &list, err);
     if (rc < 0) {
         return rc;
     }

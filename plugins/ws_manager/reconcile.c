@@ -104,13 +104,18 @@ static void reconcile_metrics(wsm_t *m, const wsm_workspace_list_t *list)
 {
     int64_t n[WSM_PHASE_STOPPED + 1] = {0};
 
-    for (int i = 0; i < list->n; i++) {
-        const wsm_workspace_t *ws = &list->items[i];
-        int phase = *ws->instance ? ws->phase : WSM_PHASE_STOPPED;
+    gp_err_t err = GP_ERR_INIT;
+    int stopped = 0;
 
-        if (ws->deleted == WSM_KEPT && phase >= 0 && phase <= WSM_PHASE_STOPPED) {
+    for (int i = 0; i < list->n; i++) {
+        int phase = list->items[i].phase;
+
+        if (list->items[i].deleted == WSM_KEPT && phase >= 0 && phase < WSM_PHASE_STOPPED) {
             n[phase]++;
         }
+    }
+    if (wsm_store_count_stopped(m->db, &stopped, &err) == 0) {
+        n[WSM_PHASE_STOPPED] = stopped;
     }
     for (int i = 0; i <= WSM_PHASE_STOPPED; i++) {
         if (m->metrics.phase[i]) {
@@ -127,7 +132,7 @@ static void reconcile(wsm_t *m)
     gp_err_t err = GP_ERR_INIT;
     int n = 0;
 
-    if (wsm_store_list(m->db, arena, &workspaces, &err) < 0) {
+    if (wsm_store_list(m->db, true, arena, &workspaces, &err) < 0) {
         gp_log(GP_LOG_ERROR, "cannot read the workspaces", "error", err.text, NULL);
         return;
     }

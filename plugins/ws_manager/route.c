@@ -99,7 +99,7 @@ static int route_all(wsm_t *m, gp_err_t *err)
     wsm_auto_arena arena = gp_arena_new(WSM_ARENA_BYTES);
     int64_t old_ms = gp_clock_epoch_ms() - m->conf->tombstone_s * 1000;
     wsm_workspace_list_t list;
-    int rc = wsm_store_list(m->db, arena, &list, err);
+    int rc = wsm_store_list(m->db, false, arena, &list, err);
 
     for (int i = 0; rc == 0 && i < list.n && !atomic_load(&m->stopping); i++) {
         const wsm_workspace_t *ws = &list.items[i];

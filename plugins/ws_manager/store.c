@@ -142,7 +142,9 @@ static int on_count(const gp_row_t *row, void *data, gp_err_t *err)
     return 0;
 }
 
-int wsm_store_list(gp_db_t *db, gp_arena_t *arena, wsm_workspace_list_t *ret, gp_err_t *err)
+#define STORE_ACTIVE "(w.deleted = 1 OR (w.deleted = 0 AND coalesce(i.phase, 10) <> 10))"
+
+int wsm_store_list(gp_db_t *db, bool active, gp_arena_t *arena, wsm_workspace_list_t *ret, gp_err_t *err)
 {
     many_t many = {.arena = arena, .list = ret};
     int rc = gp_db_query(db, on_count, &many.size, 1, err, "SELECT count(*) FROM workspace", "");
@@ -155,7 +157,17 @@ int wsm_store_list(gp_db_t *db, gp_arena_t *arena, wsm_workspace_list_t *ret, gp
     many.size = many.size + 8 < STORE_ROWS_MAX ? many.size + 8 : STORE_ROWS_MAX;
     ret->items = gp_arena_alloc(arena, (size_t) many.size * sizeof(*ret->items));
     return gp_db_query(db, on_many, &many, STORE_ROWS_MAX, err,
-                       STORE_SELECT "ORDER BY w.pinned DESC, max(w.created_ms, coalesce(i.started_ms, 0)) DESC, w.id", "");
+                       active ? STORE_SELECT "WHERE " STORE_ACTIVE
+                              : STORE_SELECT "ORDER BY w.pinned DESC, max(w.created_ms, coalesce(i.started_ms, 0)) DESC, w.id",
+                       "");
+}
+
+int wsm_store_count_stopped(gp_db_t *db, int *ret_n, gp_err_t *err)
+{
+    return gp_db_query(
+        db, on_count, ret_n, 1, err,
+        "SELECT count(*) FROM workspace w LEFT JOIN instance i ON i.id = w.instance WHERE w.deleted = 0 AND coalesce(i.phase, 10) = 10",
+        "");
 }
 
 typedef struct {

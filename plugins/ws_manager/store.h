@@ -80,9 +80,12 @@ int wsm_store_get(gp_db_t *db, const char *id, gp_arena_t *arena, wsm_workspace_
 /* By owner and request key; positive: none. */
 int wsm_store_find_request(gp_db_t *db, const char *owner, const char *key, gp_arena_t *arena, wsm_workspace_t *ret, gp_err_t *err)
     __attribute__((warn_unused_result));
-/* Tombstones included. */
-int wsm_store_list(gp_db_t *db, gp_arena_t *arena, wsm_workspace_list_t *ret, gp_err_t *err) __attribute__((warn_unused_result));
+/* Tombstones included; active: only those with something to do or to watch. */
+int wsm_store_list(gp_db_t *db, bool active, gp_arena_t *arena, wsm_workspace_list_t *ret, gp_err_t *err)
+    __attribute__((warn_unused_result));
 /* Gives it the lowest free uid slot. RESOURCE_EXHAUSTED when max_slots are taken. */
 int wsm_store_insert(gp_db_t *db, wsm_workspace_t *ws, int max_slots, gp_err_t *err) __attribute__((warn_unused_result));
 int wsm_store_save(gp_db_t *db, const wsm_workspace_t *ws, gp_err_t *err) __attribute__((warn_unused_result));
+/* How many kept workspaces have an instance that is not active, or none. */
+int wsm_store_count_stopped(gp_db_t *db, int *ret_n, gp_err_t *err) __attribute__((warn_unused_result));
 int wsm_store_purge(gp_db_t *db, const char *id, gp_err_t *err) __attribute__((warn_unused_result));

@@ -108,7 +108,7 @@ int wsm_watch_add(wsm_t *m, gp_stream_t *stream, gp_err_t *err)
         return gp_err(err, GP_RESOURCE_EXHAUSTED, "%d streams watch workspaces, which is the limit", WSM_WATCHERS_MAX);
     }
     gp_stream_on_close(stream, watch_closed, m);
-    rc = wsm_store_list(m->db, arena, &list, err);
+    rc = wsm_store_list(m->db, false, arena, &list, err);
     for (int i = 0; rc == 0 && i < list.n; i++) {
         rc = watch_first(m, slot, stream, list.items[i].id);
     }

@@ -21,7 +21,7 @@
  * wakes a worker; workers, one per workspace at a time, make it so; a loop
  * compares intent with the engine every few seconds and wakes workers again.
  */
-#define WSM_ARENA_BYTES (32u << 20)
+#define WSM_ARENA_BYTES (96u << 20) /* a cap: all rows with the longest texts */
 #define WSM_RUNS_HASH 1024
 #define WSM_QUEUE_MAX (GP_WORKSPACES_MAX * 2)
 #define WSM_WATCHERS_MAX 64

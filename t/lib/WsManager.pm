@@ -167,7 +167,7 @@ sub start_service {
     my %option = (run => $self->{run}, state => $self->{state}, domain => 'gitpod.test', 'workspace-domain' => 'ws-gitpod.test', port => $self->{port},
         installation => $self->{installation}, bridge => $self->{bridge}, network => "gitpod-$self->{installation}", subnet => $self->{subnet},
         'supervisor-dir' => "$self->{dir}/supervisor", 'reconcile-interval' => 1, 'activity-interval' => 1, %{ $self->{option} }, %more);
-    my @as = (qw(setpriv --reuid), $UID, '--regid', $UID, qw(--clear-groups --inh-caps -all,+net_admin --ambient-caps -all,+net_admin));
+    my @as = (qw(setpriv --reuid), $UID, '--regid', $UID, '--clear-groups', '--inh-caps', '-all,+net_admin', '--ambient-caps', '-all,+net_admin');
     $self->spawn('service', @as, $program, map { ("--$_", $option{$_}) } sort keys %option);
     $self->wait_for(20, 'ws_manager', sub { FastCgi->connect("$self->{run}/ws_manager/fcgi.sock") }) or die slurp("$self->{dir}/service.log");
 }

@@ -77,8 +77,11 @@ subtest 'a start' => sub {
 
 my $two = $w->create;
 subtest 'workspaces, the host and the network' => sub {
+    my $mac = WsManager::slurp("/sys/class/net/$w->{bridge}/address");
     $w->start($two);
     my ($a, $b) = map { $_->{instance}{address} } $w->wait_phase($id, 'RUNNING'), $w->wait_phase($two, 'RUNNING');
+    is(WsManager::slurp("/sys/class/net/$w->{bridge}/address"), $mac, 'the bridge keeps its MAC address when a container joins');
+    is(WsManager::slurp("/sys/class/net/$w->{bridge}/addr_assign_type"), "3\n", 'because it was set, not taken from a port');
     my $host = IO::Socket::INET->new(Listen => 5, LocalAddr => '0.0.0.0', LocalPort => 0) or die;
     my $door = IO::Socket::INET->new(Listen => 5, LocalAddr => '0.0.0.0', LocalPort => $w->{port}, ReuseAddr => 1) or die;
     my $reach = sub { my ($addr, $port) = @_; return $w->inside($id, "timeout 2 bash -c 'exec 3<>/dev/tcp/$addr/$port' && echo yes || echo no") =~ /yes/ };
@@ -219,6 +222,15 @@ subtest 'Redis goes away' => sub {
     $w->start_redis;
     ok($w->wait_for(10, 'routes', sub { (($w->route($three) // {})->{phase} // '') eq 'running' && (($w->route($id) // {})->{phase} // '') eq 'running' }), 'all routes are written when it is back, empty');
     $w->call('DeleteWorkspace', { userId => $WsManager::OWNER, workspaceId => $three });
+};
+
+subtest 'an editor that starts to crash' => sub {
+    WsManager::write_file("$w->{state}/content/$id/workspace/repo/crash", '');
+    $w->inside($id, 'kill $(pgrep -f /ide/bin/editor)');
+    like(failed($w->wait_phase($id, 'STOPPED', 60)), qr/editor/i, 'ends its instance with that reason');
+    unlink "$w->{state}/content/$id/workspace/repo/crash";
+    $w->start($id);
+    ok($w->wait_phase($id, 'RUNNING'), 'it starts again');
 };
 
 subtest 'stop from inside' => sub {

@@ -114,6 +114,7 @@ int main(void)
     gp_arena_t *arena = gp_arena_new(16u << 20);
     gp_db_t *db = NULL;
     wsm_workspace_list_t list;
+    int n = 0;
 
     if (!mkdtemp(dir)) {
         return 1;
@@ -125,7 +126,10 @@ int main(void)
     test_instances(db, arena);
     db = gp_db_close(db);
     is_int(wsm_store_open(path, &db, &err), 0, "and opens again");
-    ok(wsm_store_list(db, arena, &list, &err) == 0 && list.n == 4, "with all workspaces");
+    ok(wsm_store_list(db, false, arena, &list, &err) == 0 && list.n == 4, "with all workspaces");
+    ok(wsm_store_list(db, true, arena, &list, &err) == 0 && list.n == 1 && strcmp(list.items[0].id, "cc-cc-00000000") == 0,
+       "one of them is active");
+    ok(wsm_store_count_stopped(db, &n, &err) == 0 && n == 3, "three are not");
     (void) gp_db_close(db);
     (void) gp_arena_free(arena);
     for (const char *const *s = (const char *const[]){"", "-wal", "-shm", NULL}; *s; s++) {
