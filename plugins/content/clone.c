@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "clone.h"
 #include "fault.h"
 #include "git.h"
@@ -29,6 +30,9 @@ typedef struct {
     int dir; /* the checkout's */
     gp_buf_t errors;
     const char *target;
+    uint64_t heard_ms; /* git's last line */
+    bool answered; /* the server has said something */
+    bool silent; /* ended for being silent */
 } cnt_work_t;
 
 
@@ -79,7 +83,9 @@ static void cnt_work_line(const char *line, size_t len, void *data)
     cnt_work_t *work = data;
     cnt_progress_t progress;
 
+    work->heard_ms = gp_clock_ms();
     if (cnt_progress_parse(line, len, &progress)) {
+        work->answered = true;
         work->clone->progress(&progress, work->clone->data);
     }
 }
@@ -87,9 +93,13 @@ static void cnt_work_line(const char *line, size_t len, void *data)
 
 static bool cnt_work_cancelled(void *data)
 {
-    const cnt_work_t *work = data;
+    cnt_work_t *work = data;
 
-    return work->clone->cancelled(work->clone->data);
+    if (gp_clock_ms() - work->heard_ms > (work->answered ? work->clone->quiet_ms : work->clone->answer_ms)) {
+        work->silent = true;
+    }
+
+    return work->silent || work->clone->cancelled(work->clone->data);
 }
 
 
@@ -104,8 +114,15 @@ static int cnt_work_git(cnt_work_t *work, const char *const *args, gp_buf_t *out
                      .cancelled = cnt_work_cancelled,
                      .on_line = cnt_work_line,
                      .data = work};
-    int rc = cnt_git_run(&git, out, &work->errors, err);
+    int rc;
 
+    work->heard_ms = gp_clock_ms();
+    rc = cnt_git_run(&git, out, &work->errors, err);
+    if (rc < 0 && work->silent) {
+        return gp_err(err, GP_UNAVAILABLE, "%s has said nothing for %u s: check the URL, or try again later",
+                      *work->clone->url.host ? work->clone->url.host : "git",
+                      (unsigned) ((work->answered ? work->clone->quiet_ms : work->clone->answer_ms) / 1000));
+    }
     if (rc < 0 && (err->code == GP_DEADLINE_EXCEEDED || err->code == GP_CANCELED)) {
         return gp_err(err, err->code,
                       err->code == GP_CANCELED

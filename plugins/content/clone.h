@@ -24,6 +24,8 @@ typedef struct {
     int64_t free_bytes;
     bool allow_file;
     uint64_t deadline_ms;
+    uint64_t answer_ms; /* the server's first sign must come within */
+    uint64_t quiet_ms; /* and each further one */
     gp_arena_t *arena; /* of the call */
     bool (*cancelled)(void *data);
     void (*progress)(const cnt_progress_t *progress, void *data);

@@ -10,6 +10,8 @@ typedef struct {
     bool allow_file_urls;
     int64_t clones;
     int64_t clone_timeout;
+    int64_t answer_timeout;
+    int64_t quiet_timeout;
 } cnt_conf_t;
 
 typedef struct {

@@ -26,6 +26,7 @@
  */
 #define CNT_JOB_WAIT_MS 15000 /* for an earlier call on the same workspace to end */
 #define CNT_PROGRESS_MS 100 /* between two messages of one step */
+#define CNT_WAITING_MS 2000 /* between two messages while other clones have all slots */
 #define CNT_TOKEN_TIMEOUT_MS 10000
 
 #define CNT_RESPONSE Gitpod__Internal__V1__InitializeWorkspaceResponse
@@ -81,6 +82,20 @@ static void cnt_init_tell(const cnt_progress_t *progress, void *data)
     if (gp_stream_send(init->stream, &message.base) < 0) {
         init->reader_gone = true;
     }
+}
+
+
+/* Polled while other clones have all slots: who waits sees why. */
+static bool cnt_init_waits(void *data)
+{
+    static const cnt_progress_t waiting = {CNT_STEP(CONNECTING), -1, "Waiting for other clones to end"};
+    cnt_init_t *init = data;
+
+    if (gp_clock_ms() - init->told_ms > CNT_WAITING_MS) {
+        cnt_init_tell(&waiting, init);
+    }
+
+    return cnt_init_cancelled(init);
 }
 
 
@@ -178,13 +193,14 @@ static int cnt_init_clone(cnt_init_t *init, cnt_clone_t *clone, gp_err_t *err)
 {
     const cnt_t *content = init->content;
     gp_arena_t *arena = init->call->arena;
-    uint64_t limit = gp_clock_ms() + (uint64_t) content->conf->clone_timeout * 1000;
+    uint64_t limit;
     int rc;
 
-    rc = cnt_slot_take(cnt_init_cancelled, init, err);
+    rc = cnt_slot_take(cnt_init_waits, init, err);
     if (rc < 0) {
         return rc;
     }
+    limit = gp_clock_ms() + (uint64_t) content->conf->clone_timeout * 1000;
     gp_metric_add(content->clones_running, 1);
     rc = cnt_init_token(init, err);
     if (rc == 0) {
@@ -197,6 +213,8 @@ static int cnt_init_clone(cnt_init_t *init, cnt_clone_t *clone, gp_err_t *err)
         clone->allow_file = content->conf->allow_file_urls;
         clone->free_bytes = cnt_place_free_bytes(content->root);
         clone->deadline_ms = init->call->deadline_ms && init->call->deadline_ms < limit ? init->call->deadline_ms : limit;
+        clone->answer_ms = (uint64_t) content->conf->answer_timeout * 1000;
+        clone->quiet_ms = (uint64_t) content->conf->quiet_timeout * 1000;
         clone->cancelled = cnt_init_cancelled;
         clone->progress = cnt_init_tell;
         clone->data = init;

@@ -19,6 +19,10 @@ static const gp_option_t cnt_options[] = {
      "allow repositories of this machine (file://) to everybody who may start a workspace"},
     {"clones", GP_OPT_INT, offsetof(cnt_conf_t, clones), "", "8", 1, 64, "clones at a time; others wait"},
     {"clone-timeout", GP_OPT_SECONDS, offsetof(cnt_conf_t, clone_timeout), "s", "3600", 1, 86400, "longest time a clone may take"},
+    {"answer-timeout", GP_OPT_SECONDS, offsetof(cnt_conf_t, answer_timeout), "s", "30", 1, 3600,
+     "a Git server that has not answered by then is given up"},
+    {"quiet-timeout", GP_OPT_SECONDS, offsetof(cnt_conf_t, quiet_timeout), "s", "100", 1, 3600,
+     "a Git server that falls silent for so long is given up"},
 };
 
 

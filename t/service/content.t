@@ -226,6 +226,10 @@ subtest 'odd repositories' => sub {
     $r = $c->init(id => 'super-one', git => { remoteUri => $c->url('super.git') });
     is($r->{result}{source}, 'from-other', 'a submodule that is not there is no fault');
     like("@{ $r->{result}{warnings} // [] }", qr/Submodules are not complete/, 'but a warning');
+    sh('rm -rf work && git init -q -b main work && cd work && git submodule -q add ' . $c->url('site.git') . ' sub && git commit -qm s && cd .. && git clone -q --bare work git/sup.git && rm -rf work');
+    $r = $c->init(id => 'super-two', git => { remoteUri => $c->url('sup.git') });
+    ok(-f $c->place('super-two') . '/workspace/site/sub/a.txt', 'a submodule that is there is fetched') or diag explain $r;
+    is_deeply($r->{result}{warnings} // [], [], 'without a word');
     bare('link', 'ln -s /etc/passwd .gitpod.yml && git add . && git commit -qm l');
     $r = $c->init(git => { remoteUri => $c->url('link.git') });
     is_deeply($r->{result}{warnings} // [], [], 'a .gitpod.yml that is a link is not read');
@@ -253,7 +257,7 @@ subtest 'git status' => sub {
 };
 
 subtest 'file URLs where they are allowed, and a full disk' => sub {
-    my $small = ContentService->new(option => { 'allow-file-urls' => 'on', 'clone-timeout' => 3 }, disk => '6m');
+    my $small = ContentService->new(option => { 'allow-file-urls' => 'on', 'clone-timeout' => 3, 'answer-timeout' => 2, clones => 1 }, disk => '6m');
     my $r = $small->init(git => { remoteUri => "file://$dir/git/site.git" });
     is($r->{error}, undef, 'a repository of this machine is cloned') or diag explain $r->{error};
     bare('huge', 'head -c 9000000 /dev/urandom > big && git add . && git commit -qm big');
@@ -264,7 +268,15 @@ subtest 'file URLs where they are allowed, and a full disk' => sub {
     is(files($small->place($request->{workspaceId})), 'workspace', 'what was written is gone');
     is(files($small->place($request->{workspaceId}) . '/workspace'), '', 'nothing is visible');
     $r = $small->init(git => { remoteUri => $c->url('hang/site.git') }, deadline => 20);
-    is($r->{error}{code}, 'deadline_exceeded', 'a server that says nothing ends the clone in time');
+    is($r->{error}{code}, 'unavailable', 'a server that says nothing is given up');
+    like($r->{error}{message}, qr/has said nothing for 2 s/, 'and told');
+    my $first = $small->begin($small->request(git => { remoteUri => $c->url('slow/big.git') }));
+    $small->first($first);
+    my $second = $small->begin($small->request(git => { remoteUri => "file://$dir/git/site.git" }));
+    is($small->finish($first)->{error}{code}, 'deadline_exceeded', 'a clone that takes too long ends in time');
+    $r = $small->finish($second);
+    is($r->{result}{source}, 'from-other', 'another one waits for its turn') or diag explain $r;
+    is(scalar(grep { ($_->{detail} // '') =~ /Waiting for other clones/ } @{ $r->{messages} }) > 0 ? 1 : 0, 1, 'and says so');
 };
 
 is($c->stop && 1, 1, 'it stops');
