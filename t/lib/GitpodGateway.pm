@@ -523,6 +523,10 @@ sub workspace_connection {
             if ($uri eq '/early') {
                 while (!length $buffer) { $fill->() or return }
                 print $c "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nearly";
+                $c->flush;
+
+                # closing with bytes unread would reset the connection
+                while (sysread $c, my $rest, 65536) { }
                 return;
             }
             while ($length < $want) {
