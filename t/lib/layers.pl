@@ -24,7 +24,7 @@ for my $file (split /\n/, qx(git ls-files 'plugins/*.[ch]' 'workspace/*.[ch]' 'n
     else { $room = 'module'; $allowed = [qw(core jose)] }
     open my $fh, '<', $file or next;
     while (<$fh>) {
-        next unless m{^\s*#\s*include\s+["<](\w+)/\w+\.h[">]};
+        next unless m{^\s*#\s*include\s+"(\w+)/\w+\.h"};
         my $to = $1;
         next unless exists $may{$to} || -d "plugins/$to";
         next if grep { $_ eq $to } @$allowed;
