@@ -45,6 +45,7 @@ typedef struct {
     int step;
     uint64_t told_ms;
     bool reader_gone;
+    bool waiting; /* for a slot, and told so */
 } cnt_init_t;
 
 
@@ -91,7 +92,8 @@ static bool cnt_init_waits(void *data)
     static const cnt_progress_t waiting = {CNT_STEP(CONNECTING), -1, "Waiting for other clones to end"};
     cnt_init_t *init = data;
 
-    if (gp_clock_ms() - init->told_ms > CNT_WAITING_MS) {
+    if (gp_clock_ms() - init->told_ms > (init->waiting ? CNT_WAITING_MS : CNT_PROGRESS_MS)) {
+        init->waiting = true;
         cnt_init_tell(&waiting, init);
     }
 
