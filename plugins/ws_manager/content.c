@@ -71,6 +71,7 @@ static int content_on_progress(const ProtobufCMessage *msg, void *data, gp_err_t
     const progress_t *progress = (const progress_t *) msg;
     int step = (int) progress->step;
 
+    atomic_store(&content->spoke, true);
     (void) pthread_mutex_lock(&content->lock);
     content->heard_ms = gp_clock_ms();
     content->there = true;
@@ -107,6 +108,12 @@ static int content_call(wsm_start_t *start, gp_err_t *err)
                          content_on_progress, start, content_cancelled, (uint32_t) m->conf->content_timeout_s * 1000, err);
 }
 
+/* Content or the gateway went away, and not: content says that the git server is. The kit's own texts name the service. */
+static bool content_broke_off(wsm_content_t *content, const gp_err_t *err)
+{
+    return !atomic_load(&content->spoke) || strstr(err->text, gitpod__internal__v1__content_service__descriptor.name) != NULL;
+}
+
 static void *content_thread(void *data)
 {
     wsm_start_t *start = data;
@@ -117,8 +124,9 @@ static void *content_thread(void *data)
 
     for (int i = 0; i < CONTENT_RETRIES; i++) {
         err = (gp_err_t) GP_ERR_INIT;
+        atomic_store(&content->spoke, false);
         rc = content_call(start, &err);
-        if (rc != -GP_UNAVAILABLE || content_cancelled(start)) {
+        if (rc != -GP_UNAVAILABLE || !content_broke_off(content, &err) || content_cancelled(start)) {
             break;
         }
         (void) nanosleep(&pause, NULL); /* idempotent: it is asked again */

@@ -66,6 +66,8 @@ typedef struct wsm_engine wsm_engine_t;
 
 struct wsm_engine {
     wsm_engine_conf_t conf;
+    bool (*cancelled)(void *data); /* ends a stop that takes its time; it is asked for again later */
+    void *data;
     /* Network of the installation; does nothing when it is there. */
     int (*prepare)(wsm_engine_t *engine, gp_err_t *err);
     /* Errors: NOT_FOUND the image is not there, ALREADY_EXISTS the name is taken. */
@@ -85,5 +87,5 @@ struct wsm_engine {
     const char *(*logs)(wsm_engine_t *engine, const char *id, gp_arena_t *arena);
 };
 
-/* Never fails; conf is borrowed for the life of the process. */
-void wsm_engine_docker_init(wsm_engine_t *engine, const wsm_engine_conf_t *conf);
+/* Never fails; the texts of conf are borrowed for the life of the process. */
+void wsm_engine_docker_init(wsm_engine_t *engine, const wsm_engine_conf_t *conf, bool (*cancelled)(void *data), void *data);

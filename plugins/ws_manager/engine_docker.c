@@ -35,6 +35,8 @@ static int docker_call(wsm_engine_t *engine, gp_arena_t *arena, const char *meth
         .timeout_ms = timeout_ms,
         .connect_timeout_ms = 5000,
         .response_limit = 8u << 20,
+        .cancelled = engine->cancelled,
+        .data = engine->data,
     };
     int rc = gp_http_client_do(&req, arena, ret_res, err);
 
@@ -318,9 +320,11 @@ static const char *docker_logs(wsm_engine_t *engine, const char *id, gp_arena_t 
     return n > DOCKER_LOG_TEXT_MAX ? text + n - DOCKER_LOG_TEXT_MAX : text;
 }
 
-void wsm_engine_docker_init(wsm_engine_t *engine, const wsm_engine_conf_t *conf)
+void wsm_engine_docker_init(wsm_engine_t *engine, const wsm_engine_conf_t *conf, bool (*cancelled)(void *data), void *data)
 {
     engine->conf = *conf;
+    engine->cancelled = cancelled;
+    engine->data = data;
     engine->prepare = docker_prepare;
     engine->create = docker_create;
     engine->start = docker_start;

@@ -135,6 +135,13 @@ static int open_stores(wsm_t *m, gp_err_t *err)
     return wsm_store_open(path, &m->db, err);
 }
 
+static bool engine_cancelled(void *data)
+{
+    wsm_t *m = data;
+
+    return atomic_load(&m->stopping);
+}
+
 static int init_engine(wsm_t *m, gp_err_t *err)
 {
     char *socket = m->conf->engine_socket;
@@ -152,7 +159,7 @@ static int init_engine(wsm_t *m, gp_err_t *err)
                                     .bridge = m->conf->bridge,
                                     .subnet = m->conf->subnet,
                                     .gateway = m->network.gateway};
-    wsm_engine_docker_init(&m->engine, &conf);
+    wsm_engine_docker_init(&m->engine, &conf, engine_cancelled, m);
     return wsm_network_secure(&m->network, err);
 }
 

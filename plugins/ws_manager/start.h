@@ -26,7 +26,7 @@ typedef struct {
     uint64_t heard_ms;
     /* the rest once done */
     bool stalled;
-    atomic_bool abandon;
+    atomic_bool abandon, spoke; /* spoke: in the call under way */
     uint64_t begun_ms;
     const char *source, *location, *commit, *branch, *warnings;
 } wsm_content_t;

@@ -176,6 +176,14 @@ subtest 'starts that fail' => sub {
     my $ws = $w->wait_phase($id, 'STOPPED');
     like(failed($ws), qr/repository .* not found/, 'content\'s reason is told');
     is($ws->{instance}{failedReason}, 1, 'as a failure of the content');
+    $w->set_plan(fail => 'git.test does not answer: check the URL', code => 'unavailable');
+    $w->start($id);
+    like(failed($w->wait_phase($id, 'STOPPED', 10)), qr/git\.test does not answer/, 'a git server that is away is told at once');
+    $w->set_plan(break => 1);
+    $w->start($id);
+    is($w->wait_phase($id, 'RUNNING', 20)->{instance}{phase}, 'PHASE_RUNNING', 'a content service that breaks off is asked again');
+    $w->stop($id);
+    $w->wait_phase($id, 'STOPPED');
     $w->set_plan(stall => 1);
     $w->start($id);
     like(failed($w->wait_phase($id, 'STOPPED', 20)), qr/no progress for 5 s/, 'content that stands still ends');

@@ -141,8 +141,12 @@ class Handler(BaseHTTPRequestHandler):
                     self.progress(2, 'Receiving objects: 50 %', 50)
                 elif os.path.exists(DIR + '/end'):
                     return
+            if todo.get('break'):
+                os.unlink(DIR + '/plan')
+                self.close_connection = True
+                return
             if todo.get('fail'):
-                self.message(2, json.dumps({'error': {'code': 'not_found', 'message': todo['fail']}}).encode())
+                self.message(2, json.dumps({'error': {'code': todo.get('code', 'not_found'), 'message': todo['fail']}}).encode())
             else:
                 result = field(1, 'from-other' if fresh else 'from-backup') + field(2, '/workspace/repo') + field(3, 'c0ffee') + \
                     field(4, 'main') + field(5, 'key "ports" is not supported yet')
