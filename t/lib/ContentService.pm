@@ -18,7 +18,7 @@ use Time::HiRes qw(sleep time);
 our $TOP = abs_path(dirname(__FILE__) . '/../..');
 our $BUILD = $ENV{BUILD} // "$TOP/build";
 our $UID = 64871;   # of the service; nobody's on Debian
-our $BASE = 165536; # of workspaces
+our $BASE = 65536 * (3000 + $$ % 20000); # of workspaces: each test its own, so that it finds its own processes
 our $USER = '11111111-1111-4111-8111-111111111111';
 our $N = 0;
 

@@ -169,9 +169,14 @@ subtest 'a caller that goes away' => sub {
     my $conn = $c->begin($request);
     $c->first($conn);
     ok(wait_for(sub { gits() }), 'git runs as the workspace user');
-    my ($pid) = split /\n/, gits();
-    like(sh("cat /proc/$pid/status"), qr/CapPrm:\t0+\n.*CapEff:\t0+\n.*CapAmb:\t0+\nNoNewPrivs:\t1/s, 'it has no capability and gains none');
-    unlike(sh("tr '\\0' '\\n' < /proc/$pid/environ"), qr/^(?!PATH|LC_ALL|HOME|XDG_CONFIG_HOME|GIT_)\w+=/m, 'its environment is clean');
+    my ($status, $environ);
+    wait_for(sub {
+        my ($pid) = split /\n/, gits();
+        ($status, $environ) = map { open my $fh, '<', "/proc/$pid/$_" or return 0; local $/; scalar <$fh> } qw(status environ) if $pid;
+        return $status && $environ;
+    });
+    like($status, qr/CapPrm:\t0+\n.*CapEff:\t0+\n.*CapAmb:\t0+\nNoNewPrivs:\t1/s, 'it has no capability and gains none');
+    is(join(' ', grep { !/^(PATH|LC_ALL|HOME|XDG_CONFIG_HOME|GIT_\w+)=/ } split /\0/, $environ), '', 'its environment is clean');
     is(files($c->place($request->{workspaceId}) . '/workspace'), '', 'half a clone is not visible');
     $conn->close;
     ok(wait_for(sub { !gits() }), 'git is gone');
