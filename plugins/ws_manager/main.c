@@ -197,6 +197,7 @@ static void service_stop(void *data)
     wsm_watch_stop(m);
     m->redis = gp_redis_free(m->redis);
     m->db = gp_db_close(m->db);
+    wsm_manager_free(m);
     free(m);
 }
 

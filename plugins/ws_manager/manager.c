@@ -340,3 +340,15 @@ void wsm_manager_stop(wsm_t *m)
     }
     m->n_threads = 0;
 }
+
+void wsm_manager_free(wsm_t *m)
+{
+    for (int i = 0; i < WSM_RUNS_HASH; i++) {
+        while (m->runs[i]) {
+            wsm_run_t *run = m->runs[i];
+
+            m->runs[i] = run->next;
+            free(run);
+        }
+    }
+}

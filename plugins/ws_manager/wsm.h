@@ -141,6 +141,7 @@ bool wsm_sleep(wsm_t *m, int64_t ms);
 void wsm_tick(wsm_t *m);
 int wsm_manager_start(wsm_t *m, gp_err_t *err);
 void wsm_manager_stop(wsm_t *m);
+void wsm_manager_free(wsm_t *m);
 
 /* ---- message.c, watch.c ---- */
 Gitpod__Internal__V1__ManagedWorkspace *wsm_message(wsm_t *m, const wsm_workspace_t *ws, gp_arena_t *arena);
