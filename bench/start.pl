@@ -77,7 +77,7 @@ my $log = "$s->{env}{GITPOD_STATE}/log/ws_manager/current";
 for my $line (grep { /start finished/ } split /\n/, qx(cat $log)) {
     my ($json) = $line =~ /(\{.*\})/ or next;
     my $d = eval { decode_json($json) } or next;
-    push @{ $step{$_} }, $d->{$_} for grep { /_ms$/ } keys %$d;
+    push @{ $step{$1} }, $2 while ($d->{ms} // '') =~ /(\w+)=(\d+)/g;
 }
 printf "warm starts: %d; p50 %.2f s, p95 %.2f s, min %.2f s, max %.2f s\n", scalar @all, pct(.5, @all), pct(.95, @all), pct(0, @all), pct(1, @all);
 printf "  %-24s p50 %6.0f ms  p95 %6.0f ms\n", $_, pct(.5, @{ $step{$_} }), pct(.95, @{ $step{$_} }) for sort keys %step;
