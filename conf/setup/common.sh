@@ -91,7 +91,7 @@ render() {
     local out
     out=$(sed \
         -e "s|@TOP@|$TOP|g" -e "s|@BUILD@|$BUILD|g" -e "s|@RUN@|$GITPOD_RUN|g" -e "s|@STATE@|$GITPOD_STATE|g" \
-        -e "s|@LOG@|$GITPOD_STATE/log|g" -e "s|@CACHE@|$GITPOD_CACHE|g" -e "s|@PORT@|$GITPOD_PORT|g" \
+        -e "s|@ACCESS_LOG@|/dev/stdout|g" -e "s|@CACHE@|$GITPOD_CACHE|g" -e "s|@PORT@|$GITPOD_PORT|g" \
         -e "s|@PROBE_ADDRESS@|$GITPOD_PROBE_ADDRESS|g" -e "s|@PROBE_PORT@|$GITPOD_PROBE_PORT|g" \
         -e "s|@DOMAIN@|$GITPOD_DOMAIN|g" -e "s|@WORKSPACE_DOMAIN@|$GITPOD_WORKSPACE_DOMAIN|g" \
         -e "s|@EXTERNAL_URL@|$EXTERNAL_URL|g" -e "s|@EXTERNAL_SCHEME@|http|g" -e "s|@INSTALLATION@|$INSTALLATION|g" \

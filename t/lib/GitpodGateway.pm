@@ -133,7 +133,7 @@ sub callers_map {
 sub write_conf {
     my ($self) = @_;
     my %value = (
-        RUN => $self->{run}, STATE => $self->{state}, LOG => "$self->{state}/log", PORT => $self->{port},
+        RUN => $self->{run}, STATE => $self->{state}, ACCESS_LOG => "$self->{state}/log/nginx/access.log", PORT => $self->{port},
         PROBE_ADDRESS => '127.0.0.1', PROBE_PORT => $self->{probe_port}, DOMAIN => $self->{domain},
         WORKSPACE_DOMAIN => $self->{workspace_domain}, EXTERNAL_URL => $self->{external}, CIDR => '127.0.0.0/8',
         MODULE => module(), DASHBOARD => $self->{dashboard}, CALLERS_MAP => $self->callers_map,
