@@ -73,7 +73,8 @@ sub start {
         open STDOUT, '>>', "$self->{dir}/log";
         open STDERR, '>&', \*STDOUT;
         umask 0007;
-        exec 'env', '-i', 'PATH=/usr/bin:/bin', 'setpriv', '--reuid', $UID, '--regid', $UID, '--clear-groups', '--inh-caps', $caps,
+        my @sanitizers = map { "$_=$ENV{$_}" } grep { defined $ENV{$_} } qw(ASAN_OPTIONS UBSAN_OPTIONS LSAN_OPTIONS);
+        exec 'env', '-i', 'PATH=/usr/bin:/bin', @sanitizers, 'setpriv', '--reuid', $UID, '--regid', $UID, '--clear-groups', '--inh-caps', $caps,
             '--ambient-caps', $caps, "$BUILD/c/plugins/content/content", map { ("--$_", $option{$_}) } sort keys %option;
         die "exec: $!";
     }

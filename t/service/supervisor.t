@@ -48,6 +48,13 @@ YML
 sub kb { my ($w, $what) = @_; my ($n) = $w->inside('cat /proc/1/status') =~ /^$what:\s+(\d+) kB/m; return $n }
 sub slurp { my ($w, $path) = @_; open my $fh, '<', "/proc/$w->{pid}/root$path" or return ''; local $/; return <$fh> // '' }
 
+# Its memory is that of the program people get, not of one with sanitizers in it.
+sub memory_is_bounded {
+    my ($w, $what, $text) = @_;
+    return pass("$text: not measured with sanitizers") if $w->sanitized;
+    cmp_ok(kb($w, $what), '<=', 4096, $text);
+}
+
 my $w = WorkspaceRoot->new(editor => $EDITOR, yml => $YML);
 
 subtest 'before the go signal' => sub {
@@ -64,7 +71,7 @@ subtest 'before the go signal' => sub {
     like($w->inside('ls -ld /home/gitpod; cat /etc/sudoers.d/gitpod'), qr/^drwxr-xr-x \d+ (gitpod|33333).*NOPASSWD:ALL/s, 'with a home and sudo');
     is($w->inside('stat -c %a:%G /run/gitpod/supervisor.sock'), "660:gitpod\n", 'only the workspace user and root reach the control socket');
     is($w->inside('cat /proc/1/environ 2>&1 | wc -c', 1) + 0 < 200 ? 1 : 0, 1, 'the workspace user does not read its environment');
-    cmp_ok(kb($w, 'VmRSS'), '<=', 4096, 'it takes at most 4 MB');
+    memory_is_bounded($w, 'VmRSS', 'it takes at most 4 MB');
     is(slurp($w, '/etc/gitconfig') =~ /name = "Ada \\"Countess\\" Lovelace"/ ? 1 : 0, 1, 'git knows who commits');
 };
 
@@ -151,14 +158,14 @@ subtest 'the editor ends' => sub {
 
 subtest 'hostile clients' => sub {
     my $slow = join '; ', map { "exec $_<>/dev/tcp/127.0.0.1/22999" } 10 .. 90;
-    my $pid = open my $held, '-|', 'nsenter', '-t', $w->{pid}, '-n', 'bash', '-c', "$slow 2>/dev/null; echo held; read -t 30 x" or die;
+    my $pid = open my $held, '-|', 'nsenter', '-t', $w->{pid}, '-n', 'bash', '-c', "$slow 2>/dev/null; echo held; read -t 30 x <> <(:)" or die;
     <$held>;
     ok(!($w->ask('/_supervisor/v1/status/supervisor'))[0], 'connections are bounded') or diag 'more than 64 were taken';
     kill 'KILL', $pid;
     close $held;
     ok($w->until(15, sub { ($w->ask('/_supervisor/v1/status/supervisor'))[0] }), 'and given back');
     like($w->inside('printf "GARBAGE\r\n\r\n" | timeout 3 bash -c "exec 3<>/dev/tcp/127.0.0.1/22999; cat >&3; cat <&3"'), qr/400 Refused/, 'garbage is refused');
-    cmp_ok(kb($w, 'VmHWM'), '<=', 4096, 'it never took more than 4 MB');
+    memory_is_bounded($w, 'VmHWM', 'it never took more than 4 MB');
 };
 
 subtest 'orphans and the end' => sub {
