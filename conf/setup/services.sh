@@ -68,9 +68,10 @@ ensure_mounts() {
 }
 
 # Passwords of Redis' users: one file each, readable by its user only; Redis
-# gets their SHA-256.
+# gets their SHA-256. Root writes into directories of its own only: in Redis'
+# a link could lead it elsewhere.
 ensure_secrets() {
-    local user owner file acl=$GITPOD_STATE/redis/users.acl
+    local user owner file acl=$GITPOD_STATE/secrets/redis.acl
     for user in gateway auth ws_manager; do
         file=$GITPOD_STATE/secrets/redis-$user
         owner=root:gitpod-$user
@@ -86,8 +87,8 @@ ensure_secrets() {
         printf 'user auth on #%s ~gitpod:revocations ~gitpod:keys &gitpod:* -@all +@connection +@read +@hash +@string +publish +@scripting +del\n' "$(secret_sha256 auth)"
         printf 'user ws_manager on #%s ~gitpod:routes &gitpod:* -@all +@connection +@read +@hash +publish +@scripting +del\n' "$(secret_sha256 ws_manager)"
     } > "$acl.new"
-    chown gitpod-redis:gitpod-redis "$acl.new"
-    chmod 400 "$acl.new"
+    chown root:gitpod-redis "$acl.new"
+    chmod 440 "$acl.new"
     mv "$acl.new" "$acl"
 }
 

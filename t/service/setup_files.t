@@ -1,0 +1,44 @@
+#!/usr/bin/perl
+# What root writes while it sets an instance up: never through a directory that
+# a service owns, and nothing secret for others to read.
+use strict;
+use warnings;
+use Cwd qw(abs_path);
+use File::Basename qw(dirname);
+use File::Temp qw(tempdir);
+use Test::More;
+
+my $top = abs_path(dirname(__FILE__) . '/../..');
+my $dir = tempdir('gpsXXXXXX', DIR => '/tmp', CLEANUP => 1);
+my $state = "$dir/state";
+chmod 0755, $dir;
+mkdir $_ for $state, "$state/redis", "$state/secrets";
+
+sub setup {
+    my ($call) = @_;
+    my $out = qx(GITPOD_STATE=$state GITPOD_RUN=$dir/run bash -euc 'TOP=$top; . $top/conf/setup/common.sh; . $top/conf/setup/services.sh; $call' 2>&1 </dev/null);
+    is($?, 0, $call) or diag($out);
+    return;
+}
+
+setup('ensure_users; chown gitpod-redis: $GITPOD_STATE/redis');
+open my $fh, '>', "$dir/victim" or die $!;
+print $fh "precious\n";
+close $fh;
+# As a Redis that was taken over could leave them.
+symlink "$dir/victim", "$state/redis/$_" or die $! for 'users.acl', 'users.acl.new', 'redis.acl', 'redis.acl.new';
+setup('ensure_secrets');
+is(qx(cat $dir/victim), "precious\n", 'a link in the directory of Redis leads root nowhere');
+is((stat "$dir/victim")[4], 0, 'nor is what it points to given away');
+
+for my $user ('gateway', 'auth', 'ws_manager') {
+    my @st = stat "$state/secrets/redis-$user";
+    is(sprintf('%04o', $st[2] & 07777), '0440', "the password of $user is not for others");
+    is(scalar getgrgid $st[5], "gitpod-$user", 'but for its user');
+}
+my ($aclfile) = qx(cat $top/conf/redis/redis.conf.in) =~ /^aclfile \@STATE\@(\S+)/m;
+my @st = stat "$state$aclfile";
+is(sprintf('%04o', $st[2] & 07777), '0440', 'the list of users is there, not for others');
+is(scalar getgrgid $st[5], 'gitpod-redis', 'but for Redis');
+
+done_testing();
