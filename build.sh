@@ -217,6 +217,7 @@ cmd_login_link() {
 main() {
     local command=${1:-help}
     [ $# = 0 ] || shift
+    check_settings
     case $command in
     up) cmd_up ;;
     down) cmd_down ;;

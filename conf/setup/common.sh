@@ -28,6 +28,28 @@ die() {
     exit 1
 }
 
+# A wrong setting is named before anything is touched.
+check_settings() {
+    local v
+    for v in GITPOD_STATE GITPOD_RUN GITPOD_CACHE; do
+        [[ ${!v} =~ ^/[A-Za-z0-9._/-]+$ ]] || die "$v is '${!v}': it must be an absolute path of letters, digits and ._-/"
+    done
+    # sun_path has 108 bytes (unix(7)); the longest socket adds 34.
+    [ ${#GITPOD_RUN} -le 60 ] || die "GITPOD_RUN is ${#GITPOD_RUN} characters long; a unix socket's path leaves it 60"
+    for v in GITPOD_PORT GITPOD_PROBE_PORT GITPOD_IDLE_TIMEOUT; do
+        [[ ${!v} =~ ^[1-9][0-9]{0,8}$ ]] || die "$v is '${!v}': it must be a number"
+    done
+    for v in GITPOD_PORT GITPOD_PROBE_PORT; do
+        [ "${!v}" -le 65535 ] || die "$v is ${!v}: a port is at most 65535"
+    done
+    [ "$GITPOD_PORT" != "$GITPOD_PROBE_PORT" ] || die "GITPOD_PORT and GITPOD_PROBE_PORT are both $GITPOD_PORT"
+    for v in GITPOD_DOMAIN GITPOD_WORKSPACE_DOMAIN; do
+        [[ ${!v} =~ ^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$ ]] || die "$v is '${!v}': it must be a host name in lower case"
+    done
+    [ "$GITPOD_DOMAIN" != "$GITPOD_WORKSPACE_DOMAIN" ] || die "GITPOD_WORKSPACE_DOMAIN must differ from GITPOD_DOMAIN: workspaces run strangers' code"
+    case $GITPOD_ALLOW_FILE_URLS in on | off) ;; *) die "GITPOD_ALLOW_FILE_URLS is '$GITPOD_ALLOW_FILE_URLS': on or off" ;; esac
+}
+
 need_root() {
     [ "$(id -u)" = 0 ] || die "'$1' needs root: it starts containers and services under their own users. Run: sudo ./build.sh $1"
 }
