@@ -85,15 +85,16 @@ static int network_rules(const wsm_network_t *net, char *text, size_t size)
                     " }\n"
                     " chain forward {\n"
                     "  type filter hook forward priority -10; policy accept;\n"
+                    "  oifname \"%s\" ct state established,related iifname != \"gp-*\" accept\n"
+                    "  oifname \"%s\" drop\n" /* the gateway alone begins: not other machines that route through this one */
                     "  iifname != \"%s\" accept\n"
                     "  ip daddr 169.254.0.0/16 drop\n"
-                    "  oifname \"%s\" drop\n"
                     "  oifname \"gp-*\" drop\n"
                     "  ip saddr != %s drop\n"
                     "  meta nfproto ipv6 drop\n"
                     " }\n"
                     "}\n",
-                    t, t, t, b, g, g, net->port, b, b, net->subnet);
+                    t, t, t, b, g, g, net->port, b, b, b, net->subnet);
 }
 
 static int nft_wait(pid_t pid, int from, gp_err_t *err)

@@ -39,6 +39,16 @@ ok(!reaches($one, $gateway, 22), 'nor ssh');
 ok(reaches($one, $gateway, $s->{env}{GITPOD_PORT}), 'it does reach the gateway');
 ok(!reaches($one, '169.254.169.254', 80), 'nor metadata addresses');
 
+# Another machine of the network routes the range of workspaces through this one, which forwards.
+my $ns = "gpt$$";
+my $setup = join ' && ', "ip netns add $ns", "ip link add v$$ type veth peer name eth0 netns $ns", "ip addr add 198.18.77.1/30 dev v$$", "ip link set v$$ up",
+    "ip -n $ns addr add 198.18.77.2/30 dev eth0", "ip -n $ns link set eth0 up", "ip -n $ns route add default via 198.18.77.1";
+is(system($setup), 0, 'a machine beside this one');
+sub stranger { my ($addr, $p) = @_; return system("ip netns exec $ns timeout 3 bash -c 'exec 3<>/dev/tcp/$addr/$p' 2>/dev/null") == 0 }
+ok(stranger('198.18.77.1', $port), 'it reaches this machine');
+ok(!stranger($ip{$one}, $_), "but no workspace's $_") for 22999, 23000;
+system("ip netns delete $ns");
+
 # Somebody removes the firewall's table: it comes back.
 chomp(my $digest = qx(printf %s '$s->{env}{GITPOD_STATE}' | sha256sum));
 my $table = 'gitpod_' . substr $digest, 0, 8;
