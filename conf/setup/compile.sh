@@ -31,7 +31,9 @@ compile_dashboard() {
     [ "$(cat "$BUILD/dashboard/.digest" 2> /dev/null)" = "$digest" ] && return
     rm -rf "$BUILD/dashboard.new"
     if [ ! -d dashboard/node_modules ] || [ dashboard/package-lock.json -nt dashboard/node_modules/.package-lock.json ]; then
-        (cd dashboard && with_node npm ci)
+        # Not `npm ci`: it fails where the registry lacks optional packages of other
+        # platforms. This keeps to the lock file as well, and does not write it.
+        (cd dashboard && with_node npm install --no-save)
     fi
     (cd dashboard && with_node npm run build -- --outDir "$BUILD/dashboard.new")
     printf '%s\n' "$digest" > "$BUILD/dashboard.new/.digest"

@@ -15,7 +15,7 @@ my $tmp = tempdir('gp-dashboard-XXXXXX', TMPDIR => 1, CLEANUP => 1);
 my $dist = $ENV{GP_DASHBOARD} // ($ENV{BUILD} && -d "$ENV{BUILD}/dashboard" ? "$ENV{BUILD}/dashboard" : '');
 if (!$dist) {
     $dist = "$tmp/dist";
-    -d "$top/dashboard/node_modules" or system("cd $top/dashboard && npm ci >&2") == 0 or BAIL_OUT('npm ci failed');
+    -d "$top/dashboard/node_modules" or system("cd $top/dashboard && npm install --no-save >&2") == 0 or BAIL_OUT('npm install failed');
     system("cd $top/dashboard && npm run build -- --outDir $dist >&2") == 0 or BAIL_OUT('the dashboard does not build');
 }
 
