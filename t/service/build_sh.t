@@ -1,0 +1,38 @@
+#!/usr/bin/perl
+# Wrong settings, commands and users get one sentence that names the thing and the way out, and change nothing.
+use strict;
+use warnings;
+use Test::More;
+
+sub run {
+    my ($cmd) = @_;
+    my $out = qx($cmd 2>&1 </dev/null);
+    return ($? >> 8, $out);
+}
+
+my $dir = "/tmp/gpb$$";
+my $env = "env GITPOD_STATE=$dir/state GITPOD_RUN=$dir/run GITPOD_PORT=1 GITPOD_PROBE_PORT=2";
+for my $case (
+    ['GITPOD_PORT=abc', 'status', qr/GITPOD_PORT is 'abc'.*number/], ['GITPOD_PORT=70000', 'status', qr/65535/],
+    ['GITPOD_PROBE_PORT=1', 'status', qr/both 1/], ['GITPOD_RUN=rel', 'status', qr/GITPOD_RUN.*absolute/],
+    ['GITPOD_RUN=/' . 'x' x 70, 'status', qr/unix socket/], ['GITPOD_DOMAIN=A_b', 'status', qr/GITPOD_DOMAIN.*host name/],
+    ['GITPOD_WORKSPACE_DOMAIN=gitpod.localhost', 'status', qr/must differ/], ['GITPOD_ALLOW_FILE_URLS=maybe', 'status', qr/on or off/],
+    ['A=1', 'frobnicate', qr/no command 'frobnicate'/], ['A=1', 'token', qr/not running.*build\.sh up/], ['A=1', 'login-link', qr/not running.*build\.sh up/],
+    ['A=1', 'bench nope', qr/no bench 'nope'; there are: .*hop/]) {
+    my ($setting, $command, $text) = @$case;
+    my ($rc, $out) = run("$env $setting ./build.sh $command");
+    isnt($rc, 0, "$setting $command fails");
+    like($out, $text, '  and says why');
+}
+my ($rc, $out) = run("$env ./build.sh status");
+is($rc, 3, 'status of what does not run: 3');
+for my $command (qw(up down token deps)) {
+    ($rc, $out) = run("$env setpriv --reuid 65534 --regid 65534 --clear-groups ./build.sh $command");
+    isnt($rc, 0, "$command without root fails");
+    like($out, qr/needs root.*sudo/, '  and says how');
+}
+($rc, $out) = run("$env ./build.sh --help");
+is($rc, 0, '--help');
+like($out, qr/\Q$_\E/, "  names $_") for qw(up down status login-link token deps build test lint bench fuzz install clean GITPOD_STATE GITPOD_CACHE);
+ok(!-e $dir, 'nothing was made');
+done_testing();
