@@ -65,7 +65,8 @@ static ngx_int_t ngx_http_gitpod_token_stale(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
 static ngx_int_t ngx_http_gitpod_token_wait(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
-static void ngx_http_gitpod_token_wake(ngx_http_gitpod_ctx_t *ctx);
+static void ngx_http_gitpod_token_wake(ngx_http_gitpod_ctx_t *ctx,
+    ngx_uint_t failed);
 static void ngx_http_gitpod_token_woken(ngx_event_t *ev);
 static ngx_int_t ngx_http_gitpod_token_asked(ngx_http_request_t *r,
     void *data, ngx_int_t rc);
@@ -469,6 +470,7 @@ ngx_http_gitpod_token_answer(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx)
 {
     ngx_int_t                rc;
+    ngx_uint_t               failed;
     ngx_gitpod_credential_t  known;
 
     ngx_memzero(&known, sizeof(ngx_gitpod_credential_t));
@@ -487,7 +489,9 @@ ngx_http_gitpod_token_answer(ngx_http_request_t *r,
         rc = NGX_ERROR;
     }
 
-    if (rc == NGX_OK) {
+    failed = (rc != NGX_OK);
+
+    if (!failed) {
         ngx_gitpod_credential_put(ctx->zone, ctx->digest, &known);
         rc = ngx_http_gitpod_token_identity(r, ctx, &known);
 
@@ -496,7 +500,7 @@ ngx_http_gitpod_token_answer(ngx_http_request_t *r,
         rc = ngx_http_gitpod_token_stale(r, ctx);
     }
 
-    ngx_http_gitpod_token_wake(ctx);
+    ngx_http_gitpod_token_wake(ctx, failed);
 
     return rc;
 }
@@ -604,10 +608,14 @@ ngx_http_gitpod_token_wait(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx)
 }
 
 
-/* All that wait look at the cache again; without an answer one asks anew. */
+/*
+ * All that wait look at the cache again; when who asked went away, one of them
+ * asks anew.  That auth does not answer is an answer to all of them: each
+ * asking for itself, they would wait for one timeout after the other.
+ */
 
 static void
-ngx_http_gitpod_token_wake(ngx_http_gitpod_ctx_t *ctx)
+ngx_http_gitpod_token_wake(ngx_http_gitpod_ctx_t *ctx, ngx_uint_t failed)
 {
     ngx_queue_t            *q;
     ngx_http_gitpod_ctx_t  *waiter;
@@ -625,6 +633,13 @@ ngx_http_gitpod_token_wake(ngx_http_gitpod_ctx_t *ctx)
 
         waiter = ngx_queue_data(q, ngx_http_gitpod_ctx_t, queue);
         waiter->waiting = 0;
+
+        if (failed) {
+            waiter->asked = 1;
+            waiter->answered = 1;
+            waiter->status = NGX_HTTP_BAD_GATEWAY;
+        }
+
         ngx_post_event(&waiter->wake, &ngx_posted_events);
     }
 
@@ -651,7 +666,7 @@ ngx_http_gitpod_token_woken(ngx_event_t *ev)
 void
 ngx_http_gitpod_token_abandon(ngx_http_gitpod_ctx_t *ctx)
 {
-    ngx_http_gitpod_token_wake(ctx);
+    ngx_http_gitpod_token_wake(ctx, 0);
 
     if (ctx->waiting) {
         ngx_queue_remove(&ctx->queue);

@@ -6,8 +6,10 @@ use IO::Socket::INET;
 use Test::More;
 use GitpodGateway;
 
-# auth is stopped below, and nginx says so
-my $g = GitpodGateway->new(expected_alert => qr{auth/fcgi\.sock failed});
+# auth is stopped below, and nginx says so; a question to it may take 1 s
+my $g = GitpodGateway->new(
+    expected_alert => qr{auth/fcgi\.sock failed|upstream timed out .*introspect},
+    edit => sub { my ($name, $text) = @_; $text =~ s/fastcgi_read_timeout 5s/fastcgi_read_timeout 1s/ if $name =~ /nginx_ask/; return $text });
 my $d = $g->{domain};
 my $rpc = '/public-api/gitpod.v1.WorkspaceService/ListWorkspaces';
 my $ask = 'auth /_internal/introspect';
@@ -74,6 +76,12 @@ close shift @sockets;
 @status = map { $g->response($_, 'POST')->{status} } @sockets;
 is("@status", join(' ', (200) x 5), 'when the one that asked goes away, the others are answered all the same');
 is($g->calls($ask), $before + 3, 'by one further question');
+
+# auth hangs: one question is enough to know
+$before = $g->calls($ask);
+@status = map { $g->response($_, 'POST')->{status} } many('gitpod_pat_sig.hang' . 'h' x 36, 6);
+is("@status", join(' ', (503) x 6), 'when auth does not answer, all that wait are told');
+is($g->calls($ask), $before + 1, 'and none of them waits for a question of its own');
 
 # revoked
 $g->revoke(token => 'token-7');

@@ -335,6 +335,7 @@ sub answer {
     if ($path eq '/_internal/introspect') {
         my $known = "$self->{dir}/token-" . sha256_hex($env->{GITPOD_TOKEN} // '');
         sleep 0.3 if ($env->{GITPOD_TOKEN} // '') =~ /slow/;
+        sleep 3 if ($env->{GITPOD_TOKEN} // '') =~ /hang/;
         return "Status: 401 Unauthorized\r\nContent-Type: application/json\r\n\r\n{}" if !-f $known;
         my $token = $JSON->decode(slurp($known));
         return "Status: 200 OK\r\nGitpod-User: $token->{user}\r\nGitpod-Token-Id: $token->{id}\r\nGitpod-Scopes: $token->{scopes}\r\n\r\n";
