@@ -218,6 +218,10 @@ ngx_http_gitpod_ctx_init(ngx_http_request_t *r)
     cln->handler = ngx_http_gitpod_ctx_cleanup;
     ngx_http_set_ctx(r, ctx, ngx_http_gitpod_request_module);
 
+    if (ngx_http_gitpod_request_line(r) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     return ngx_http_gitpod_request_filter(r, ctx);
 }
 

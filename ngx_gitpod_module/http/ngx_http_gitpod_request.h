@@ -202,6 +202,7 @@ void ngx_http_gitpod_live_remove(ngx_http_gitpod_ctx_t *ctx);
 /* variables */
 
 ngx_int_t ngx_http_gitpod_variables_add(ngx_conf_t *cf);
+ngx_int_t ngx_http_gitpod_request_line(ngx_http_request_t *r);
 
 
 extern ngx_module_t  ngx_http_gitpod_request_module;

@@ -44,6 +44,8 @@ static ngx_int_t ngx_http_gitpod_variable_set(ngx_http_variable_value_t *v,
 static ngx_int_t ngx_http_gitpod_random_hex(ngx_http_request_t *r, size_t n,
     ngx_str_t *hex);
 static ngx_uint_t ngx_http_gitpod_uri_secret(u_char *name, size_t len);
+static ngx_int_t ngx_http_gitpod_uri_mask(ngx_http_request_t *r,
+    ngx_str_t *uri);
 
 
 static ngx_http_variable_t  ngx_http_gitpod_variables[] = {
@@ -364,21 +366,25 @@ ngx_http_gitpod_uri_secret(u_char *name, size_t len)
 }
 
 
-/* The request line's URI for logs, values of secret arguments masked. */
+/*
+ * The request line's URI for logs, values of secret arguments masked; NGX_OK,
+ * or NGX_DECLINED when there is none.
+ */
 
 static ngx_int_t
-ngx_http_gitpod_variable_uri(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
+ngx_http_gitpod_uri_mask(ngx_http_request_t *r, ngx_str_t *uri)
 {
-    u_char     *p, *last, *end, *eq, *out;
-    ngx_str_t   value;
+    u_char      *p, *last, *end, *eq, *out;
+    ngx_str_t    value;
+    ngx_uint_t   masked;
 
-    value = r->main->unparsed_uri;
+    value = r->unparsed_uri;
+    *uri = value;
     last = value.data + value.len;
     p = ngx_strlchr(value.data, last, '?');
 
     if (p == NULL) {
-        return ngx_http_gitpod_variable_set(v, &value);
+        return NGX_DECLINED;
     }
 
     /* a mask is three bytes, a value it hides may be none: "a=&a=" */
@@ -388,6 +394,7 @@ ngx_http_gitpod_variable_uri(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
+    masked = 0;
     value.data = ngx_cpymem(out, value.data, p - value.data);
     *value.data++ = '?';
 
@@ -403,6 +410,7 @@ ngx_http_gitpod_variable_uri(ngx_http_request_t *r,
         if (eq && ngx_http_gitpod_uri_secret(p, eq - p)) {
             value.data = ngx_cpymem(value.data, p, eq + 1 - p);
             value.data = ngx_cpymem(value.data, "***", 3);
+            masked = 1;
 
         } else {
             value.data = ngx_cpymem(value.data, p, end - p);
@@ -413,10 +421,54 @@ ngx_http_gitpod_variable_uri(ngx_http_request_t *r,
         }
     }
 
-    value.len = value.data - out;
-    value.data = out;
+    uri->len = value.data - out;
+    uri->data = out;
 
-    return ngx_http_gitpod_variable_set(v, &value);
+    return masked ? NGX_OK : NGX_DECLINED;
+}
+
+
+static ngx_int_t
+ngx_http_gitpod_variable_uri(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_str_t  uri;
+
+    if (ngx_http_gitpod_uri_mask(r->main, &uri) == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_gitpod_variable_set(v, &uri);
+}
+
+
+/* nginx puts the request line into its error log: without secrets, please. */
+
+ngx_int_t
+ngx_http_gitpod_request_line(ngx_http_request_t *r)
+{
+    u_char     *p;
+    ngx_int_t   rc;
+    ngx_str_t   uri;
+
+    rc = ngx_http_gitpod_uri_mask(r, &uri);
+
+    if (rc != NGX_OK) {
+        return rc == NGX_ERROR ? NGX_ERROR : NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, r->method_name.len + uri.len
+                             + r->http_protocol.len + 2);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    r->request_line.data = p;
+    r->request_line.len = ngx_sprintf(p, "%V %V %V", &r->method_name, &uri,
+                                      &r->http_protocol)
+                          - p;
+
+    return NGX_OK;
 }
 
 

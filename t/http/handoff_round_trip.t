@@ -6,7 +6,8 @@ use Digest::SHA qw(sha256_hex);
 use Test::More;
 use GitpodGateway;
 
-my $g = GitpodGateway->new;
+# auth is stopped below, and nginx says so
+my $g = GitpodGateway->new(expected_alert => qr{auth/fcgi\.sock failed});
 my $d = $g->{domain};
 my $id = 'amber-fox-k3j9x2m1';
 my $host = $g->workspace($id, listen => [23000, 3000]);
@@ -120,5 +121,12 @@ is($g->browse($d, $over, Authorization => 'Bearer gitpod_pat_a.b')->{status}, 40
 my @uris = map { $_->{uri} } $g->access_log;
 ok((grep { $_ eq '/_gitpod/handoff?code=***' } @uris), 'codes are masked in the log');
 ok(!(grep { /code=c/ } @uris), 'all of them');
+
+# nginx' own messages hold the request line
+$g->stop_service('auth');
+is($g->browse($host, '/_gitpod/handoff?code=secret-code', Cookie => 'gp_nonce=n')->{status}, 503, 'with auth away: try again');
+is($g->browse($d, '/api/login/link?return=/x&token=secret-link')->{status}, 502, 'nor can a link be used');
+like($g->error_log, qr{request: "GET /api/login/link\?return=/x&token=\*\*\* HTTP/1.1"}, 'the error log names the request');
+unlike($g->error_log, qr/secret-/, 'and no code or token, which may be good still');
 
 $g->finish;
