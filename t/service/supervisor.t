@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../lib";
+use JSON::PP;
 use POSIX ();
 use Test::More;
 use Time::HiRes qw(sleep time);
@@ -104,8 +105,21 @@ subtest 'tasks' => sub {
     my $before = $w->status('activity')->{lastActivityEpochS};
     like($w->inside('echo typed-by-gp | timeout 2 /.supervisor/gp tasks attach 0', 1), qr/command/, 'gp attaches and sees what was said');
     ok($w->until(5, sub { slurp($w, '/tmp/order') =~ /typed typed-by-gp/ }), 'and types into it');
-    like($w->inside('/.supervisor/gp tasks attach 7 </dev/null 2>&1', 1), qr/no running task '7'/, 'a task that is not there is named');
+    like($w->inside('/.supervisor/gp tasks attach 7 </dev/null 2>&1', 1), qr/no task '7'/, 'a task that is not there is named');
     like($w->inside('/.supervisor/gp tasks list', 1), qr/^0\s+running\s+Build$/m, 'gp lists them');
+    my $listed = decode_json($w->inside('/.supervisor/gp tasks list -j', 1));
+    is_deeply([map { "$_->{id} $_->{state} $_->{presentation}{name}" } @$listed], ['0 running Build', '1 closed Gitpod Task 2'], 'as JSON too');
+    like($w->inside('/.supervisor/gp tasks list --frob 2>&1', 1), qr/usage: gp tasks list \[-j\]/, 'an unknown option is told the usage');
+    like($w->inside('timeout 5 /.supervisor/gp tasks attach 1 </dev/null', 1), qr/exit/, 'what an ended task said can still be read');
+    like($w->inside('echo | timeout 5 /.supervisor/gp tasks attach --hold 1; echo "left $?"', 1), qr/Press Enter.*left 0/s, 'and be kept on the screen until Enter');
+    like($w->inside('sleep 30 | timeout 1 /.supervisor/gp tasks attach --hold 1; echo "left $?"', 1), qr/Press Enter.*left 124/s, 'until then it stays');
+    is(($w->ask('/_supervisor/v1/terminal/resize/0?rows=41&columns=117', 'POST'))[0], 200, 'a terminal takes a new size');
+    $w->inside('echo "stty size > /tmp/size" | timeout 1 /.supervisor/gp tasks attach 0', 1);
+    ok($w->until(5, sub { slurp($w, '/tmp/size') eq "41 117\n" }), 'and its programs see it');
+    $w->inside(q(sleep 2 | script -qec 'stty rows 30 cols 90; (sleep 0.3; stty rows 33 cols 99 < /dev/tty) & timeout --foreground 1 /.supervisor/gp tasks attach 0' /dev/null), 1);
+    $w->inside('echo "stty size > /tmp/size2" | timeout 1 /.supervisor/gp tasks attach 0', 1);
+    ok($w->until(5, sub { slurp($w, '/tmp/size2') eq "33 99\n" }), 'gp tells it when its window changes') or diag slurp($w, '/tmp/size2');
+    is(($w->ask('/_supervisor/v1/terminal/resize/7?rows=1&columns=1', 'POST'))[0], 404, 'a size for no task is refused');
 };
 
 subtest 'ports' => sub {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <termios.h>
@@ -109,6 +110,26 @@ static const char *gp_cli_env(const char *name)
 }
 
 
+static int gp_cli_is_json(const char *arg)
+{
+    return strcmp(arg, "-j") == 0 || strcmp(arg, "--json") == 0;
+}
+
+
+static int gp_cli_print_json(const json_t *doc)
+{
+    gp_auto_free char *text = json_dumps(doc, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+
+    if (!text) {
+        fprintf(stderr, "gp: the supervisor's answer is not readable\n");
+        return 1;
+    }
+    printf("%s\n", text);
+
+    return 0;
+}
+
+
 static int gp_cli_info(int argc, char **argv)
 {
     static const struct {
@@ -121,10 +142,9 @@ static int gp_cli_info(int argc, char **argv)
                 {"cluster_host", "Cluster host", "GITPOD_WORKSPACE_CLUSTER_HOST"},
                 {"checkout_location", "Checkout location", "GITPOD_REPO_ROOT"}};
     gp_auto_json json_t *doc = NULL;
-    gp_auto_free char *text = NULL;
     size_t i;
 
-    if (argc > 1 || (argc == 1 && strcmp(argv[0], "-j") != 0 && strcmp(argv[0], "--json") != 0)) {
+    if (argc > 1 || (argc == 1 && !gp_cli_is_json(argv[0]))) {
         fprintf(stderr, "usage: gp info [-j]\n");
         return 2;
     }
@@ -139,12 +159,8 @@ static int gp_cli_info(int argc, char **argv)
             printf("%-22s %s\n", rows[i].label, gp_cli_env(rows[i].env));
         }
     }
-    if (argc == 1) {
-        text = json_dumps(doc, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-        printf("%s\n", text ? text : "{}");
-    }
 
-    return 0;
+    return argc == 1 ? gp_cli_print_json(doc) : 0;
 }
 
 
@@ -220,10 +236,15 @@ static int gp_cli_tasks_list(int argc, char **argv)
     json_t *task;
     size_t i;
 
-    (void) argc;
-    (void) argv;
+    if (argc > 1 || (argc == 1 && !gp_cli_is_json(argv[0]))) {
+        fprintf(stderr, "usage: gp tasks list [-j]\n");
+        return 2;
+    }
     if (gp_cli_call("GET", GP_PATH_STATUS "tasks", &doc, &err) < 0) {
         return gp_cli_fail(&err);
+    }
+    if (argc == 1) {
+        return gp_cli_print_json(json_object_get(doc, "tasks"));
     }
     if (json_array_size(json_object_get(doc, "tasks")) == 0) {
         printf("No tasks: .gitpod.yml names none.\n");
@@ -318,11 +339,55 @@ static int gp_cli_attached(int fd, char *text, size_t size)
 }
 
 
-static int gp_cli_join(int fd)
+/* From here on a change of the window's size is read from the result; negative: the size stays what it is. */
+static int gp_cli_watch_size(void)
 {
-    struct pollfd fds[2] = {{.fd = 0, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+    sigset_t set;
 
-    while (poll(fds, 2, -1) >= 0 || errno == EINTR) {
+    (void) sigemptyset(&set);
+    (void) sigaddset(&set, SIGWINCH);
+    (void) sigprocmask(SIG_BLOCK, &set, NULL);
+
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+
+static void gp_cli_resize(int signals, const char *id)
+{
+    struct signalfd_siginfo info;
+    struct winsize size = {0};
+    gp_auto_json json_t *doc = NULL;
+    gp_err_t err = GP_ERR_INIT;
+    char path[256];
+
+    while (read(signals, &info, sizeof(info)) == sizeof(info)) {
+    }
+    (void) ioctl(1, TIOCGWINSZ, &size);
+    (void) snprintf(path, sizeof(path), GP_PATH_RESIZE "%s?rows=%u&columns=%u", id, size.ws_row, size.ws_col);
+    (void) gp_cli_call("POST", path, &doc, &err); /* without it lines break at the wrong place, nothing else */
+}
+
+
+/* After the end: the output stays readable until somebody presses Enter. */
+static void gp_cli_hold(void)
+{
+    static const char text[] = "\r\n\033[2mThis task has ended. Press Enter to close its terminal.\033[0m\r\n";
+    char c = '\0';
+
+    (void) !write(1, text, sizeof(text) - 1);
+    while (c != '\r' && c != '\n' && read(0, &c, 1) == 1) {
+    }
+}
+
+
+static int gp_cli_join(int fd, int signals, const char *id)
+{
+    struct pollfd fds[3] = {{.fd = 0, .events = POLLIN}, {.fd = fd, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
+
+    while (poll(fds, 3, -1) >= 0 || errno == EINTR) {
+        if (fds[2].revents & POLLIN) {
+            gp_cli_resize(signals, id);
+        }
         if ((fds[1].revents & (POLLIN | POLLHUP)) && !gp_cli_pass(fd, 1)) {
             return 0;
         }
@@ -337,17 +402,22 @@ static int gp_cli_join(int fd)
 
 static int gp_cli_tasks_attach(int argc, char **argv)
 {
+    const int hold = argc > 0 && strcmp(argv[0], "--hold") == 0;
+    const char *id = argc > hold ? argv[hold] : "0";
     struct winsize size = {0};
     gp_err_t err = GP_ERR_INIT;
     gp_auto_fd int fd = -1;
+    gp_auto_fd int signals = -1;
     char path[256], text[512];
+    int rc;
 
-    if (argc > 1 || (argc == 1 && (strlen(argv[0]) > 40 || argv[0][strcspn(argv[0], "/? \r\n")]))) {
-        fprintf(stderr, "usage: gp tasks attach [id]\n");
+    if (argc > hold + 1 || strlen(id) > 40 || *id == '-' || id[strcspn(id, "/? \r\n")]) {
+        fprintf(stderr, "usage: gp tasks attach [--hold] [id]\n");
         return 2;
     }
+    signals = gp_cli_watch_size();
     (void) ioctl(1, TIOCGWINSZ, &size); /* zero when it is no terminal */
-    (void) snprintf(path, sizeof(path), GP_PATH_TERMINAL "%s?rows=%u&columns=%u", argc == 1 ? argv[0] : "0", size.ws_row, size.ws_col);
+    (void) snprintf(path, sizeof(path), GP_PATH_TERMINAL "%s?rows=%u&columns=%u", id, size.ws_row, size.ws_col);
     fd = gp_cli_connect("GET", path, &err);
     if (fd < 0) {
         return gp_cli_fail(&err);
@@ -361,8 +431,12 @@ static int gp_cli_tasks_attach(int argc, char **argv)
         return 1;
     }
     gp_cli_tty_raw();
+    rc = gp_cli_join(fd, signals, id);
+    if (hold) {
+        gp_cli_hold();
+    }
 
-    return gp_cli_join(fd);
+    return rc;
 }
 
 
@@ -376,8 +450,8 @@ static const gp_cli_command_t gp_cli_commands[] = {
     {NULL, "info", "[-j]", gp_cli_info, "what this workspace is"},
     {NULL, "url", "[port]", gp_cli_url, "its address, or that of a port"},
     {"ports", "list", "", gp_cli_ports_list, "ports that programs listen on or .gitpod.yml names"},
-    {"tasks", "list", "", gp_cli_tasks_list, "tasks of .gitpod.yml"},
-    {"tasks", "attach", "[id]", gp_cli_tasks_attach, "a task's terminal; it ends with the task's shell"},
+    {"tasks", "list", "[-j]", gp_cli_tasks_list, "tasks of .gitpod.yml"},
+    {"tasks", "attach", "[--hold] [id]", gp_cli_tasks_attach, "a task's terminal; it ends with the task's shell, or --hold with Enter"},
     {NULL, "stop", "", gp_cli_stop, "stop this workspace"},
 };
 
@@ -392,7 +466,7 @@ static int gp_cli_usage(FILE *out, int rc)
     for (i = 0; i < sizeof(gp_cli_commands) / sizeof(gp_cli_commands[0]); i++) {
         c = &gp_cli_commands[i];
         n = fprintf(out, "  gp %s%s%s %s", c->group ? c->group : "", c->group ? " " : "", c->name, c->args);
-        fprintf(out, "%*s%s\n", n < 26 ? 26 - n : 1, "", c->text);
+        fprintf(out, "%*s%s\n", n < 34 ? 34 - n : 1, "", c->text);
     }
 
     return rc;

@@ -140,8 +140,26 @@ static int sup_api_heartbeat(sup_reply_t *reply)
 }
 
 
+static int sup_api_resize(const sup_request_t *request, sup_reply_t *reply)
+{
+    gp_err_t err = GP_ERR_INIT;
+
+    if (strcmp(request->method, "POST") != 0) {
+        return sup_api_error(reply, GP_UNIMPLEMENTED, "use POST");
+    }
+    if (sup_task_resize(request->path + strlen(GP_PATH_RESIZE), request->rows, request->columns, &err) < 0) {
+        return sup_api_error(reply, err.code, err.text);
+    }
+
+    return sup_api_ok(reply, json_object());
+}
+
+
 static int sup_api_control(const sup_request_t *request, sup_reply_t *reply)
 {
+    if (strncmp(request->path, GP_PATH_RESIZE, strlen(GP_PATH_RESIZE)) == 0) {
+        return sup_api_resize(request, reply);
+    }
     if (strcmp(request->path, GP_PATH_STOP) == 0) {
         if (strcmp(request->method, "POST") != 0) {
             return sup_api_error(reply, GP_UNIMPLEMENTED, "use POST");
@@ -169,7 +187,8 @@ int sup_api_answer(const sup_request_t *request, int local, int last, sup_reply_
     if (strcmp(request->path, GP_PATH_HEARTBEAT) == 0) {
         return sup_api_heartbeat(ret_reply);
     }
-    if (local && (strcmp(request->path, GP_PATH_STOP) == 0 || strncmp(request->path, GP_PATH_TERMINAL, strlen(GP_PATH_TERMINAL)) == 0)) {
+    if (local && (strcmp(request->path, GP_PATH_STOP) == 0 || strncmp(request->path, GP_PATH_TERMINAL, strlen(GP_PATH_TERMINAL)) == 0 ||
+                  strncmp(request->path, GP_PATH_RESIZE, strlen(GP_PATH_RESIZE)) == 0)) {
         return sup_api_control(request, ret_reply);
     }
     for (i = 0; strncmp(request->path, GP_PATH_STATUS, prefix) == 0 && i < sizeof(statuses) / sizeof(statuses[0]); i++) {

@@ -119,7 +119,7 @@ static void sup_task_client_send(sup_task_client_t *client)
         }
         gp_buf_consume(&client->out, (size_t) n);
     }
-    if ((client->out.len > 0 && errno != EAGAIN) ||
+    if ((client->out.len > 0 && errno != EAGAIN) || (client->out.len == 0 && client->task->pty.fd < 0) ||
         sup_watch_set(&client->watch, client->watch.fd, client->out.len ? EPOLLIN | EPOLLOUT : EPOLLIN, sup_task_client_event, client,
                       &err) < 0) {
         sup_task_client_end(client);
@@ -262,7 +262,7 @@ static void sup_task_ended(sup_child_t *child, int status)
     sup_task_close_pty(task);
     for (i = 0; i < SUP_TASK_CLIENTS_MAX; i++) {
         if (task->clients[i]) {
-            sup_task_client_end(task->clients[i]);
+            sup_task_client_send(task->clients[i]); /* closes it once it has heard all */
         }
     }
 }
@@ -415,17 +415,33 @@ static sup_task_t *sup_task_find(const char *id)
 }
 
 
+static int sup_task_unknown(const char *id, gp_err_t *err)
+{
+    return gp_err(err, GP_NOT_FOUND, "there is no task '%s'; `gp tasks list` shows which there are", id);
+}
+
+
+/* Zeros are from somebody without a window: the size stays. */
+static void sup_task_size(const sup_task_t *task, unsigned rows, unsigned columns)
+{
+    struct winsize size = {.ws_row = (unsigned short) rows, .ws_col = (unsigned short) columns};
+
+    if (rows && columns && task->pty.fd >= 0) {
+        (void) ioctl(task->pty.fd, TIOCSWINSZ, &size); /* the kernel sends SIGWINCH when it differs */
+    }
+}
+
+
 int sup_task_attach(const char *id, unsigned rows, unsigned columns, int take_fd, gp_err_t *err)
 {
     gp_auto_fd int fd = take_fd;
-    struct winsize size = {.ws_row = (unsigned short) rows, .ws_col = (unsigned short) columns};
     sup_task_t *task = sup_task_find(id);
     sup_task_client_t *client;
     size_t i;
     int rc;
 
-    if (!task || task->child.pid <= 0) {
-        return gp_err(err, GP_NOT_FOUND, "there is no running task '%s'; `gp tasks list` shows which there are", id);
+    if (!task) {
+        return sup_task_unknown(id, err);
     }
     for (i = 0; i < SUP_TASK_CLIENTS_MAX && task->clients[i]; i++) {
     }
@@ -450,9 +466,20 @@ int sup_task_attach(const char *id, unsigned rows, unsigned columns, int take_fd
     }
     fd = -1;
     task->clients[i] = client;
-    if (rows && columns && task->pty.fd >= 0) {
-        (void) ioctl(task->pty.fd, TIOCSWINSZ, &size);
+    sup_task_size(task, rows, columns);
+
+    return 0;
+}
+
+
+int sup_task_resize(const char *id, unsigned rows, unsigned columns, gp_err_t *err)
+{
+    sup_task_t *task = sup_task_find(id);
+
+    if (!task) {
+        return sup_task_unknown(id, err);
     }
+    sup_task_size(task, rows, columns);
 
     return 0;
 }
