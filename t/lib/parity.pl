@@ -1,0 +1,69 @@
+#!/usr/bin/perl
+# Code and its documentation name the same things: directives and variables of
+# the module, calls and metrics of the services. Prints what is missing where.
+
+use strict;
+use warnings;
+
+my $faults = 0;
+
+sub fault { print "$_[0]\n"; $faults++ }
+
+sub slurp {
+    my $text = '';
+    for my $file (@_) {
+        open my $f, '<', $file or next;
+        local $/;
+        $text .= <$f>;
+    }
+    return $text;
+}
+
+# ---- the module: docs/directives.md, and a test below t/http ----
+
+my $module = slurp(glob 'ngx_gitpod_module/*/*.c');
+my $page = slurp('docs/directives.md');
+my $tests = slurp(glob 't/http/*.t');
+# What the harnesses of those tests run: GitpodGateway.pm the templates as they are, GitpodRoutes.pm its own text.
+my $harness = slurp(glob('conf/nginx/*.in'), 't/lib/GitpodRoutes.pm');
+
+my (%directive, %variable);
+$directive{$1} = 1 while $module =~ /\{ ngx_string\("(gitpod_\w+)"\),\s*NGX_/g;
+$variable{$1} = 1 while $module =~ /\{ ngx_string\("(gitpod_\w+)"\),\s*NULL,/g;
+die "no directives found: is this the top directory?\n" if !%directive || !%variable;
+
+for my $name (sort keys %directive) {
+    my ($section) = $page =~ /^### $name\n(.*?)(?=^##|\z)/ms;
+    fault("docs/directives.md: no heading '### $name'") if !defined $section;
+    for my $word (qw(Syntax Default Context Since)) {
+        fault("docs/directives.md: $name has no line '$word:'") if defined $section && $section !~ /^    $word: /m;
+    }
+    fault("t/http: no test names $name") if $tests !~ /\b$name\b/ && $harness !~ /^\s*$name\b/m;
+}
+for my $name (sort keys %variable) {
+    fault("docs/directives.md: no row names \$$name") if $page !~ /^\|[^|]*`\$$name`/m;
+    fault("t/http: no test names \$$name") if $tests !~ /\$$name\b/ && $harness !~ /\$$name\b/;
+}
+for my $name ($page =~ /^### (gitpod_\w+)$/mg) {
+    fault("docs/directives.md: there is no directive $name") if !$directive{$name};
+}
+
+# ---- services: docs/services/NAME.md ----
+
+for my $main (glob 'plugins/*/main.c') {
+    my ($service) = $main =~ m{^plugins/(\w+)/};
+    my $doc = "docs/services/$service.md";
+    my $text = slurp($doc);
+    fault("$doc: is missing") if $text eq '';
+    my $source = slurp(glob "plugins/$service/*.c");
+    my %call = map { $_ => 1 } slurp("proto/gitpod/internal/v1/$service.proto") =~ /^\s*rpc (\w+)\(/mg;
+    $call{$_} = 1 for $source =~ /(?:PUB_\w+\(|_descriptor, )"([A-Z]\w+)", (?!pub_unimplemented)/g;
+    for my $name (sort keys %call) { fault("$doc: does not name the call $name") if $text !~ /`$name`/ }
+    my %metric = map { $_ => 1 } $source =~ /gp_metric_\w+\([^;]*?"(gitpod_\w+)"/g;
+    for my $name (sort keys %metric) { fault("$doc: does not name the metric $name") if $text !~ /`$name/ }
+}
+my %common = map { $_ => 1 } slurp('plugins/lib/rpc/metric.c') =~ /"(gitpod_service_\w+)"/g;
+my $all = slurp('docs/services/README.md');
+for my $name (sort keys %common) { fault("docs/services/README.md: does not name the metric $name") if $all !~ /`$name/ }
+
+exit($faults ? 1 : 0);

@@ -1,0 +1,37 @@
+#!/bin/bash
+# One test program, for prove --exec. A test below $BUILD/san ($BUILD/san/t is t) meets programs and an nginx module
+# that were built with sanitizers, and fails when those say anything; every other test meets what people get.
+set -euo pipefail
+
+lib=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+said=
+if [[ $1 = "$BUILD"/san/* ]]; then
+    said=$BUILD/san/said
+    mkdir -p "$said"
+    chmod 1777 "$said" # services write there under their own users
+    rm -f "$said"/*
+    export ASAN_OPTIONS=detect_leaks=1:log_path=$said/asan UBSAN_OPTIONS=print_stacktrace=1:log_path=$said/ubsan
+    # A workspace's image has no libraries of sanitizers.
+    export TEST_SUPERVISOR=$BUILD/c/workspace GITPOD_MODULE=$BUILD/module-asan/ngx_http_gitpod_module.so
+    export BUILD=$BUILD/san
+fi
+
+program=$(readlink -f "$1")
+# (A compiled test has NUL bytes in its first line.)
+case $(head -c 64 "$program" | tr -d '\0' | head -n 1) in
+'#!'*perl*) command=(perl -I "$lib" "$program") ;;
+'#!/bin/sh') command=(sh "$program") ;;
+'#!'*bash) command=(bash "$program") ;;
+*) command=("$program") ;;
+esac
+[ -n "$said" ] || exec "${command[@]}"
+
+rc=0
+"${command[@]}" || rc=$?
+for report in "$said"/*; do
+    if [ -f "$report" ]; then
+        sed 's/^/# /' "$report"
+        rc=1
+    fi
+done
+exit "$rc"
