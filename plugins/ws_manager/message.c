@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "rpc/utf8.h"
 #include "wsm.h"
 
 typedef Gitpod__Internal__V1__ManagedWorkspace managed_t;
@@ -9,10 +10,13 @@ typedef Gitpod__Internal__V1__WorkspaceInstance instance_t;
 
 #define MESSAGE_WARNINGS_MAX 64
 
-/* protobuf-c strings are not const; messages only borrow them. */
+/*
+ * protobuf-c strings are not const. A text that was cut to its room may end
+ * within a letter: one such message would end the stream of everybody.
+ */
 static char *text(const char *s, gp_arena_t *arena)
 {
-    return gp_arena_strdup(arena, s);
+    return gp_arena_strdup(arena, gp_utf8_repair(arena, s));
 }
 
 static Google__Protobuf__Timestamp *timestamp(int64_t ms, gp_arena_t *arena)
