@@ -309,8 +309,14 @@ ngx_int_t
 ngx_gitpod_sweep(ngx_gitpod_zone_t *zone, ngx_gitpod_table_t *table,
     uint32_t generation, uint32_t *n, uint64_t until_us, ngx_uint_t *swept)
 {
+    void       *value;
+    time_t      dead;
     ngx_str_t   key;
     ngx_uint_t  i;
+
+    /* a Redis that lost its data must not make revoked tokens good again */
+
+    dead = ngx_time() - GP_SESSION_TTL_S - GP_JOSE_LEEWAY_S;
 
     for ( ;; ) {
 
@@ -325,12 +331,17 @@ ngx_gitpod_sweep(ngx_gitpod_zone_t *zone, ngx_gitpod_table_t *table,
 
         for (i = 0; i < 64; i++) {
 
-            if (ngx_gitpod_table_walk(table, n, &key) == NULL) {
+            value = ngx_gitpod_table_walk(table, n, &key);
+
+            if (value == NULL) {
                 ngx_gitpod_zone_unlock(zone);
                 return NGX_OK;
             }
 
-            if (!ngx_gitpod_table_touched(table, *n)) {
+            if (!ngx_gitpod_table_touched(table, *n)
+                && (table != &zone->revocations
+                    || (time_t) *(uint64_t *) value < dead))
+            {
                 ngx_gitpod_table_drop(table, *n);
                 (*swept)++;
             }
