@@ -41,4 +41,27 @@ my @st = stat "$state$aclfile";
 is(sprintf('%04o', $st[2] & 07777), '0440', 'the list of users is there, not for others');
 is(scalar getgrgid $st[5], 'gitpod-redis', 'but for Redis');
 
+# Each user writes and tells what is its own: a ws_manager that was taken over makes no keys.
+my $pid = fork // die;
+if (!$pid) { open STDOUT, '>', '/dev/null'; exec 'redis-server', '--port', 0, '--unixsocket', "$dir/redis.sock", '--dir', $dir, '--aclfile', "$state$aclfile" }
+sub as {
+    my ($user, @command) = @_;
+    local $ENV{REDISCLI_AUTH} = qx(cat $state/secrets/redis-$user);
+    return qx(redis-cli -s $dir/redis.sock --no-auth-warning --user $user @command 2>&1);
+}
+for (1 .. 100) { last if as('gateway', 'ping') =~ /PONG/; select undef, undef, undef, 0.05 }
+my %own = (ws_manager => ['routes'], auth => ['keys', 'revocations']);
+for my $user (sort keys %own) {
+    for my $what ('routes', 'keys', 'revocations') {
+        my $may = grep { $_ eq $what } @{ $own{$user} };
+        my $write = $what eq 'keys' ? 'set gitpod:keys x' : "hset gitpod:$what f x";
+        my $answer = as($user, $write) . as($user, "publish gitpod:$what:changes x");
+        $may ? unlike($answer, qr/NOPERM/, "$user writes and tells $what") : is(scalar(() = $answer =~ /NOPERM/g), 2, "$user neither writes nor tells $what");
+    }
+}
+my $answer = as('gateway', 'hset gitpod:routes f x') . as('gateway', 'publish gitpod:routes:changes x') . qx(redis-cli -s $dir/redis.sock ping 2>&1);
+is(scalar(() = $answer =~ /NOPERM|NOAUTH/g), 3, 'the gateway writes nothing, and nobody comes in without a name') or diag($answer);
+kill 'TERM', $pid;
+waitpid $pid, 0;
+
 done_testing();
