@@ -17,13 +17,13 @@ if [[ $1 = "$BUILD"/san/* ]]; then
 fi
 
 program=$(readlink -f "$1")
-# (A compiled test has NUL bytes in its first line.)
-case $(head -c 64 "$program" | tr -d '\0' | head -n 1) in
-'#!'*perl*) command=(perl -I "$lib" "$program") ;;
-'#!/bin/sh') command=(sh "$program") ;;
-'#!'*bash) command=(bash "$program") ;;
-*) command=("$program") ;;
-esac
+if [ "${program%.t}" = "$program" ]; then
+    command=("$program") # compiled
+elif head -n 1 "$program" | grep -q '^#!.*sh$'; then
+    command=(sh "$program")
+else
+    command=(perl -I "$lib" "$program")
+fi
 [ -n "$said" ] || exec "${command[@]}"
 
 rc=0
