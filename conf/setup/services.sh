@@ -34,8 +34,7 @@ ensure_dirs() {
     ensure_dir "$GITPOD_STATE" 755 root:root
     ensure_dir "$GITPOD_STATE/secrets" 711 root:root
     ensure_dir "$GITPOD_STATE/engine" 711 root:root
-    ensure_dir "$GITPOD_STATE/log" 755 root:root
-    ensure_dir "$GITPOD_STATE/log/nginx" 755 root:root
+    ensure_dir "$GITPOD_STATE/log" 700 root:root # who visited what
     ensure_dir "$GITPOD_STATE/keys" 755 gitpod-auth:gitpod-auth
     ensure_dir "$GITPOD_STATE/auth" 700 gitpod-auth:gitpod-auth
     ensure_dir "$GITPOD_STATE/ws_manager" 700 gitpod-ws_manager:gitpod-ws_manager

@@ -41,6 +41,12 @@ my @st = stat "$state$aclfile";
 is(sprintf('%04o', $st[2] & 07777), '0440', 'the list of users is there, not for others');
 is(scalar getgrgid $st[5], 'gitpod-redis', 'but for Redis');
 
+setup('ensure_mounts() { :; }; ensure_dirs');
+is(sprintf('%04o', (stat "$state/$_->[0]")[2] & 07777), $_->[1], "$_->[0] is $_->[1]")
+    for ['log', '0700'], ['auth', '0700'], ['ws_manager', '0700'], ['redis', '0700'], ['content', '0711'], ['secrets', '0711'];
+is(sprintf('%04o', (stat "$dir/run/$_->[0]")[2] & 07777), $_->[1], "$_->[0] is $_->[1]")
+    for ['auth', '2750'], ['redis', '0750'], ['engine', '2750'], ['gateway/auth', '0750'], ['gateway/admin', '0700'];
+
 # Each user writes and tells what is its own: a ws_manager that was taken over makes no keys.
 my $pid = fork // die;
 if (!$pid) { open STDOUT, '>', '/dev/null'; exec 'redis-server', '--port', 0, '--unixsocket', "$dir/redis.sock", '--dir', $dir, '--aclfile', "$state$aclfile" }
