@@ -25,6 +25,8 @@ cmd_install() {
     rm -rf "$dest.old"
     mkdir -p "${PREFIX:-/usr/local}/bin"
     ln -sfn ../lib/gitpod/build.sh "${PREFIX:-/usr/local}/bin/gitpod"
+    install -D -m 644 docs/man/gitpod.8 "${PREFIX:-/usr/local}/share/man/man8/gitpod.8"
+    install -D -m 644 conf/completion/gitpod.bash "${PREFIX:-/usr/local}/share/bash-completion/completions/gitpod"
     install_units "$dest"
 }
 

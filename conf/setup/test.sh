@@ -63,6 +63,7 @@ lint_style() {
 lint_order() {
     perl t/lib/layers.pl
     perl t/lib/parity.pl
+    mandoc -Tlint -Wwarning docs/man/gitpod.8
 }
 
 # Tests in shell say so in their first line, all others are Perl.

@@ -1,6 +1,7 @@
 #!/usr/bin/perl
 # Code and its documentation name the same things: directives and variables of
-# the module, calls and metrics of the services. Prints what is missing where.
+# the module, calls and metrics of the services, commands and environment of
+# build.sh. Prints what is missing where.
 
 use strict;
 use warnings;
@@ -65,5 +66,19 @@ for my $main (glob 'plugins/*/main.c') {
 my %common = map { $_ => 1 } slurp('plugins/lib/rpc/metric.c') =~ /"(gitpod_service_\w+)"/g;
 my $all = slurp('docs/services/README.md');
 for my $name (sort keys %common) { fault("docs/services/README.md: does not name the metric $name") if $all !~ /`$name/ }
+
+# ---- build.sh: --help, the man page, the completion ----
+
+my ($help, $environment) = slurp('build.sh') =~ /^Usage:(.*?)^Environment(.*?)^X$/ms or die "build.sh has no help\n";
+my $man = slurp('docs/man/gitpod.8');
+my ($completion) = slurp('conf/completion/gitpod.bash') =~ /names='(.*?)'/;
+for my $name ($help =~ /^  ([a-z][a-z-]*) /mg) {
+    fault("docs/man/gitpod.8: does not explain $name") if $man !~ /^\.It Cm \Q$name\E\b/m;
+    fault("conf/completion/gitpod.bash: does not complete $name") if $completion !~ /(?<!\S)\Q$name\E(?!\S)/;
+}
+for my $name ($environment =~ /\b(?<!\$)(GITPOD_[A-Z_]+)/g) {
+    fault("docs/man/gitpod.8: does not name $name") if $man !~ /\b$name\b/;
+    fault("docs/configuration.md: does not name $name") if slurp('docs/configuration.md') !~ /`$name`/;
+}
 
 exit($faults ? 1 : 0);
