@@ -17,16 +17,35 @@ struct gp_pool {
     void *queue[GP_POOL_QUEUE_MAX];
     unsigned first, waiting, running;
     unsigned sleeping;
+    bool waking; /* a thread has been woken and does not run yet */
     bool stop;
     unsigned threads_n;
     pthread_t threads[];
 };
 
 
+/*
+ * Whether the caller is to wake a thread once it has let go of the lock. One at
+ * a time: the woken one wakes the next while jobs wait. A signal for each job
+ * has all threads runnable at once, each taking the processor from the loop
+ * that feeds them, and then losing it with a job in hand.
+ */
+static bool gp_pool_wants_thread(gp_pool_t *pool)
+{
+    if (pool->waiting == 0 || pool->sleeping == 0 || pool->waking) {
+        return false;
+    }
+    pool->waking = true;
+
+    return true;
+}
+
+
 static void *gp_pool_thread(void *data)
 {
     gp_pool_t *pool = data;
     void *job;
+    bool wake;
 
     pthread_mutex_lock(&pool->lock);
     for (;;) {
@@ -34,6 +53,7 @@ static void *gp_pool_thread(void *data)
             pool->sleeping++;
             pthread_cond_wait(&pool->work, &pool->lock);
             pool->sleeping--;
+            pool->waking = false;
         }
         if (pool->waiting == 0) {
             break;
@@ -43,8 +63,12 @@ static void *gp_pool_thread(void *data)
         pool->first = (pool->first + 1) % GP_POOL_QUEUE_MAX;
         pool->waiting--;
         pool->running++;
+        wake = gp_pool_wants_thread(pool);
         pthread_mutex_unlock(&pool->lock);
 
+        if (wake) {
+            pthread_cond_signal(&pool->work);
+        }
         pool->fn(job);
 
         pthread_mutex_lock(&pool->lock);
@@ -97,6 +121,7 @@ gp_pool_t *gp_pool_new(unsigned threads, void (*fn)(void *job))
 
 int gp_pool_submit(gp_pool_t *pool, void *job)
 {
+    bool wake;
     int rc;
 
     rc = -GP_RESOURCE_EXHAUSTED;
@@ -104,12 +129,14 @@ int gp_pool_submit(gp_pool_t *pool, void *job)
     if (pool->waiting < GP_POOL_QUEUE_MAX && !pool->stop) {
         pool->queue[(pool->first + pool->waiting) % GP_POOL_QUEUE_MAX] = job;
         pool->waiting++;
-        if (pool->sleeping > 0) {
-            pthread_cond_signal(&pool->work);
-        }
         rc = 0;
     }
+    wake = gp_pool_wants_thread(pool);
     pthread_mutex_unlock(&pool->lock);
+
+    if (wake) {
+        pthread_cond_signal(&pool->work);
+    }
 
     return rc;
 }
