@@ -8,7 +8,7 @@ cmd_test() {
     lock_build
     case $tier in
     quick | all)
-        cmd_lint
+        lint_all
         compile_all
         ;;
     *) compile_all ;;
@@ -113,6 +113,11 @@ lint_options() {
 }
 
 cmd_lint() {
+    lock_build
+    lint_all
+}
+
+lint_all() {
     step 'lint: style' lint_style
     step 'lint: rooms, directives and their docs' lint_order
     step 'lint: scripts' lint_scripts
@@ -139,6 +144,7 @@ cmd_bench() {
 }
 
 cmd_fuzz() {
+    [[ ${1:-60} =~ ^[1-9][0-9]*$ ]] || die "fuzz takes the seconds for each target, not '$1'"
     lock_build
     fuzz_all "${1:-60}"
 }
