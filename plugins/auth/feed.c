@@ -16,7 +16,7 @@
 #define AUTH_FEED_CHECK_S 10 /* does Redis still have it? */
 #define AUTH_FEED_RETRY_S 2 /* Redis is away */
 #define AUTH_FEED_CLEAN_S 60 /* expired rows, keys that are due */
-#define AUTH_FEED_ARENA 8388608 /* bytes: one pass */
+#define AUTH_FEED_ARENA 33554432 /* bytes, a cap: one pass over all revocations */
 
 struct auth_feed {
     auth_t *auth;
@@ -27,17 +27,19 @@ struct auth_feed {
     bool dirty; /* something may be missing in Redis */
 };
 
-typedef struct {
-    auth_t *auth;
-    gp_arena_t *arena;
-} auth_pass_t;
-
 /* One revocation in a transaction with what it is about. */
-typedef struct {
+typedef struct auth_revocation {
     const char *kind;
     const char *id;
     int64_t epoch_s;
+    struct auth_revocation *next;
 } auth_revocation_t;
+
+/* Rows are gathered first: whoever talks to Redis, which may be slow, does not hold the database. */
+typedef struct {
+    gp_arena_t *arena;
+    auth_revocation_t *list;
+} auth_pass_t;
 
 
 static int auth_feed_command(auth_t *auth, gp_arena_t *arena, char **ret_text, gp_err_t *err, int argc, const char *a, const char *b,
@@ -68,14 +70,31 @@ static int auth_feed_revocation(auth_t *auth, gp_arena_t *arena, const auth_revo
 static int auth_feed_row(const gp_row_t *row, void *data, gp_err_t *err)
 {
     auth_pass_t *pass = data;
-    gp_auto_arena gp_arena_t *arena = gp_arena_new(65536);
-    auth_revocation_t r = {
-        .kind = gp_arena_strdup(arena, gp_row_text(row, 0)),
-        .id = gp_arena_strdup(arena, gp_row_text(row, 1)),
-        .epoch_s = gp_row_int(row, 2),
-    };
+    auth_revocation_t *r = gp_arena_alloc(pass->arena, sizeof(*r));
 
-    return auth_feed_revocation(pass->auth, arena, &r, err);
+    r->kind = gp_arena_strdup(pass->arena, gp_row_text(row, 0));
+    r->id = gp_arena_strdup(pass->arena, gp_row_text(row, 1));
+    r->epoch_s = gp_row_int(row, 2);
+    r->next = pass->list;
+    pass->list = r;
+
+    return 0;
+}
+
+
+/* Each with an arena of its own: a pass may be long. */
+static int auth_feed_each(auth_t *auth, const auth_revocation_t *list,
+                          int (*fn)(auth_t *, gp_arena_t *, const auth_revocation_t *, gp_err_t *), gp_err_t *err)
+{
+    int rc = 0;
+
+    for (; list != NULL && rc == 0; list = list->next) {
+        gp_auto_arena gp_arena_t *arena = gp_arena_new(65536);
+
+        rc = fn(auth, arena, list, err);
+    }
+
+    return rc;
 }
 
 
@@ -96,11 +115,14 @@ static int auth_feed_keys(auth_t *auth, gp_arena_t *arena, gp_err_t *err)
 static int auth_feed_publish(auth_t *auth, gp_err_t *err)
 {
     gp_auto_arena gp_arena_t *arena = gp_arena_new(AUTH_FEED_ARENA);
-    auth_pass_t pass = {.auth = auth, .arena = arena};
+    auth_pass_t pass = {.arena = arena};
     int rc;
 
     /* Revocations first: a gateway that waits for keys must not accept what is revoked. */
     rc = gp_db_query(auth->db, auth_feed_row, &pass, AUTH_REVOCATIONS_MAX, err, "SELECT kind, id, epoch FROM revocation", "");
+    if (rc == 0) {
+        rc = auth_feed_each(auth, pass.list, auth_feed_revocation, err);
+    }
     if (rc == 0) {
         rc = auth_feed_keys(auth, arena, err);
     }
@@ -143,13 +165,11 @@ static int auth_feed_missing(auth_t *auth, bool *ret_missing, gp_err_t *err)
 }
 
 
-static int auth_feed_forget(const gp_row_t *row, void *data, gp_err_t *err)
+static int auth_feed_forget(auth_t *auth, gp_arena_t *arena, const auth_revocation_t *r, gp_err_t *err)
 {
-    auth_pass_t *pass = data;
-    gp_auto_arena gp_arena_t *arena = gp_arena_new(65536);
-    const char *field = gp_arena_printf(arena, "%s:%s", gp_row_text(row, 0), gp_row_text(row, 1));
+    const char *field = gp_arena_printf(arena, "%s:%s", r->kind, r->id);
 
-    return auth_feed_command(pass->auth, arena, NULL, err, 3, "HDEL", GP_REDIS_REVOCATIONS, field, NULL);
+    return auth_feed_command(auth, arena, NULL, err, 3, "HDEL", GP_REDIS_REVOCATIONS, field, NULL);
 }
 
 
@@ -163,7 +183,8 @@ static int auth_feed_clean(auth_t *auth, gp_err_t *err)
     };
     int64_t now = gp_clock_epoch_s();
     int64_t old = now - GP_SESSION_TTL_S - AUTH_FEED_CLEAN_S;
-    auth_pass_t pass = {.auth = auth};
+    gp_auto_arena gp_arena_t *arena = gp_arena_new(AUTH_FEED_ARENA);
+    auth_pass_t pass = {.arena = arena};
     size_t i;
     int rc;
 
@@ -173,8 +194,11 @@ static int auth_feed_clean(auth_t *auth, gp_err_t *err)
             return rc;
         }
     }
-    rc = gp_db_query(auth->db, auth_feed_forget, &pass, AUTH_REVOCATIONS_MAX, err, "SELECT kind, id FROM revocation WHERE epoch < ?", "i",
-                     old);
+    rc = gp_db_query(auth->db, auth_feed_row, &pass, AUTH_REVOCATIONS_MAX, err, "SELECT kind, id, epoch FROM revocation WHERE epoch < ?",
+                     "i", old);
+    if (rc == 0) {
+        rc = auth_feed_each(auth, pass.list, auth_feed_forget, err);
+    }
     if (rc == 0) {
         rc = gp_db_exec(auth->db, NULL, err, "DELETE FROM revocation WHERE epoch < ?", "i", old);
     }

@@ -211,6 +211,21 @@ ok($t->wait_for(5, sub { $t->redis('GET', 'gitpod:keys') =~ /\Q$rotated->{keyId}
 is(sign_in()->{head}{kid}, decode_json($set)->{keys}[0]{kid}, 'the new key does not sign before everybody has it');
 unlike(join('', map { slurp($_) } glob "$state/auth/*"), qr/PRIVATE KEY/, 'no private key lies in clear');
 
+# ---- Redis is there and says nothing ----
+my ($asked) = admin('CreateToken', { name => 'asked' });
+my $leaving = sign_in();
+my ($slowest, $answered) = (0, 0);
+kill 'STOP', $t->{pid}{redis};
+is($t->http('auth', 'POST', '/api/logout', @{ $leaving->{param} })->{status}, 204, 'log-out works with a Redis that hangs');
+for (my $until = time + 6; time < $until; sleep 0.1) {
+    my $from = time;
+    $answered++ if $introspect->($asked->{value})->{status} == 200;
+    $slowest = time - $from if time - $from > $slowest;
+}
+kill 'CONT', $t->{pid}{redis};
+cmp_ok($answered, '>', 10, 'and tokens are looked up');
+cmp_ok($slowest, '<', 1, 'meanwhile nobody waits for the database, which the feed does not hold');
+
 # ---- Redis goes and comes back empty ----
 $t->stop('redis', 'KILL');
 unlink "$t->{run}/redis/redis.sock";
