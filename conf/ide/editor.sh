@@ -11,9 +11,14 @@ folder=${GITPOD_REPO_ROOT:-/workspace}
 data=/workspace/.vscode-remote
 [ -d "$folder" ] || folder=/workspace
 
-mkdir -p "$data/data/Machine" "$data/extensions"
+mkdir -p "$data/data/Machine" "$data/data/User" "$data/extensions"
 if [ ! -e "$data/data/Machine/settings.json" ]; then
     printf '{\n    "telemetry.telemetryLevel": "off"\n}\n' > "$data/data/Machine/settings.json"
+fi
+# The person's own settings, theirs to change: the project's README greets, no
+# walkthrough; a reload adds no shell beside the tasks' terminals.
+if [ ! -e "$data/data/User/settings.json" ]; then
+    printf '{\n    "workbench.startupEditor": "readme",\n    "terminal.integrated.hideOnStartup": "whenEmpty"\n}\n' > "$data/data/User/settings.json"
 fi
 
 # http://<id>.W/ becomes http://{{port}}-<id>.W/: links to ports go to hosts of their own.

@@ -1,0 +1,82 @@
+// The supervisor runs the tasks of .gitpod.yml in terminals of its own, whether
+// an editor is open or not. Here each of them gets a tab of the terminal panel,
+// attached by gp. What a task has said before is replayed.
+'use strict';
+
+const { execFile } = require('node:child_process');
+const vscode = require('vscode');
+
+const GP = '/.supervisor/gp';
+const TRIES_MAX = 5;
+const TRY_MS = 1000; // pause between tries, and patience with one
+const CLOSED_MAX = 64; // ended tasks remembered as closed by the person
+
+const SHOWN = 'gitpod.tasks.shown'; // the instance whose tasks have been brought to the front once
+const CLOSED = 'gitpod.tasks.closed'; // ended tasks that the person has put away, by their terminal's id
+
+function listOnce() {
+    return new Promise((resolve, reject) => {
+        execFile(GP, ['tasks', 'list', '--json'], { timeout: TRY_MS }, (error, out) => {
+            try {
+                return error ? reject(error) : resolve(JSON.parse(out));
+            } catch (e) {
+                return reject(e);
+            }
+        });
+    });
+}
+
+async function list() {
+    for (let i = 1; ; i++) {
+        try {
+            return await listOnce();
+        } catch (e) {
+            if (i === TRIES_MAX) throw e;
+            await new Promise((r) => setTimeout(r, TRY_MS));
+        }
+    }
+}
+
+// Which task a terminal shows: the last argument of gp. Terminals outlive a restart of the extension host.
+function taskOf(terminal) {
+    const { shellPath, shellArgs } = terminal.creationOptions;
+    return shellPath === GP && Array.isArray(shellArgs) ? shellArgs[shellArgs.length - 1] : undefined;
+}
+
+function open(task) {
+    return vscode.window.createTerminal({
+        name: task.presentation.name,
+        shellPath: GP,
+        shellArgs: ['tasks', 'attach', '--hold', task.terminal],
+        isTransient: true, // the task goes on without the tab, and a reload makes the tab anew
+    });
+}
+
+function rememberClosed(state, terminal) {
+    const task = taskOf(terminal);
+    const reason = terminal.exitStatus?.reason;
+    const byPerson = reason === vscode.TerminalExitReason.User || reason === vscode.TerminalExitReason.Process;
+    if (task && byPerson) {
+        state.update(CLOSED, [...state.get(CLOSED, []).filter((t) => t !== task), task].slice(-CLOSED_MAX));
+    }
+}
+
+exports.activate = async function activate(context) {
+    const state = context.workspaceState;
+    const log = vscode.window.createOutputChannel('Gitpod Tasks', { log: true });
+    context.subscriptions.push(log, vscode.window.onDidCloseTerminal((t) => rememberClosed(state, t)));
+    try {
+        const there = vscode.window.terminals.map(taskOf);
+        const putAway = state.get(CLOSED, []);
+        const tasks = (await list()).filter((t) => !there.includes(t.terminal) && (t.state === 'running' || !putAway.includes(t.terminal)));
+        const terminals = tasks.map(open);
+        const instance = process.env.GITPOD_INSTANCE_ID;
+        const alone = there.length === 0;
+        if (terminals.length > 0 && (alone || state.get(SHOWN) !== instance)) {
+            terminals[0].show(true); // the keyboard stays where it is
+            await state.update(SHOWN, instance);
+        }
+    } catch (e) {
+        log.error(`the tasks could not be listed; 'gp tasks list' in a terminal says why: ${e.message}`);
+    }
+};
