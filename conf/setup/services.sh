@@ -167,7 +167,7 @@ render_service() {
         [ -z "$caps" ] || printf ' --inh-caps %s --ambient-caps %s' "-all,$caps" "-all,$caps"
         printf ' "%s/c/plugins/%s/%s" --config "%s/conf/%s.conf"\n' "$BUILD" "$s" "$s" "$GITPOD_RUN" "$s"
     } > "$SV/$s/run.new"
-    chmod 755 "$SV/$s/run.new"
+    chmod 700 "$SV/$s/run.new" # a proxy may have a password
     mv -f "$SV/$s/run.new" "$SV/$s/run"
 }
 
