@@ -18,7 +18,7 @@ const context = await chromium.launchPersistentContext(GP_PROFILE, {
     headless: true,
     viewport: { width: 1280, height: 800 },
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-        '--disable-component-update', '--disable-sync'],
+        '--disable-component-update', '--disable-sync', '--disable-3d-apis'],
 });
 context.setDefaultTimeout(60000);
 const page = context.pages()[0] ?? (await context.newPage());
@@ -33,8 +33,8 @@ const shot = (name) => page.screenshot({ path: `${GP_SCREENSHOTS}/${name}.png` }
 async function terminal(command) {
     await page.keyboard.press('Control+Shift+Backquote');
     await page.waitForSelector('.terminal .xterm-helper-textarea', { state: 'attached' });
-    await page.waitForSelector('.terminal .xterm-screen');
-    await page.locator('.terminal.active .xterm-helper-textarea, .terminal .xterm-helper-textarea').last().focus();
+    await page.locator('.terminal .xterm-screen:visible').last().waitFor();
+    await page.locator('.terminal .xterm-helper-textarea').last().focus();
     await page.keyboard.type(command + '\n', { delay: 5 });
 }
 
@@ -42,6 +42,15 @@ async function inEditor() {
     await page.waitForSelector('.monaco-workbench', { timeout: 90000 });
     await page.waitForFunction(() => document.title.includes('hello'), null, { timeout: 60000 });
     await page.locator('.explorer-folders-view').getByText('README.md').waitFor({ timeout: 60000 });
+}
+
+// What the terminals on the screen show, as text: without WebGL the editor draws them as elements.
+async function rows() {
+    return page.evaluate(() => [...document.querySelectorAll('.terminal .xterm-rows > div')].map((r) => r.textContent.trimEnd()).join('\n'));
+}
+
+async function taskTabs() {
+    return page.evaluate(() => [...document.querySelectorAll('.terminal-tabs-entry, .single-terminal-tab')].map((t) => t.textContent.trim()));
 }
 
 async function fetchFile(url) {
@@ -80,6 +89,25 @@ try {
     await inEditor();
     ok(true, 'VS Code shows the cloned repository');
     ok(!page.url().includes('code='), 'no hand-off code stays in the address');
+
+    ok((await waitText(rows, 'task-says-42', 30000)).includes('task-says-42'), 'the output of the task is on the screen by itself');
+    ok(/^greet\b/.test((await taskTabs())[0] ?? ''), `its terminal has the task's name (${await taskTabs()})`);
+    const preview = page.frameLocator('iframe.webview').frameLocator('iframe');
+    await preview.getByRole('heading', { name: 'hello from the repository' }).waitFor();
+    ok(await page.getByText('Walkthrough').count() === 0, 'the README greets, no walkthrough');
+    await shot('03-editor-opens');
+    await page.locator('.terminal-tabs-entry', { hasText: 'ended' }).click();
+    ok((await waitText(rows, 'Press Enter to close', 15000)).includes('gone-43'), 'what a task said that has ended can be read');
+    await page.locator('.terminal .xterm-screen:visible').click();
+    await page.keyboard.press('Enter');
+    await page.locator('.terminal-tabs-entry', { hasText: 'ended' }).waitFor({ state: 'detached', timeout: 15000 });
+    await new Promise((r) => setTimeout(r, 1000)); // that it was put away is remembered
+    await page.reload();
+    await inEditor();
+    ok((await waitText(rows, 'task-says-42', 30000)).includes('task-says-42'), 'a reload shows the task again');
+    await new Promise((r) => setTimeout(r, 2000));
+    ok(String(await taskTabs()) === 'greet', `once, and not the one that was put away (${await taskTabs()})`);
+    await shot('03-editor-reloaded');
     const origin = new URL(page.url()).origin;
     const file = (name) => `${origin}${resource}?path=${encodeURIComponent('/workspace/hello/' + name)}`;
     const resource = await page.evaluate(() => {

@@ -11,7 +11,7 @@ my $s = GitpodSystem->new;
 my $git = $s->git_server;
 $s->git_repository('acme/hello', {
     'README.md' => "# hello from the repository\n",
-    '.gitpod.yml' => "tasks:\n  - name: greet\n    init: echo init >> /workspace/hello/tasks.txt\n    command: echo command >> /workspace/hello/tasks.txt\nvscode:\n  extensions: [a.b]\n",
+    '.gitpod.yml' => "tasks:\n  - name: greet\n    init: echo init >> /workspace/hello/tasks.txt\n    command: echo command >> /workspace/hello/tasks.txt; echo task-says-\$((40+2))\n  - name: ended\n    command: echo gone-\$((40+3)); exit\nvscode:\n  extensions: [a.b]\n",
     '.gitignore' => "tasks.txt\n",
 });
 
@@ -35,7 +35,7 @@ while (my $line = <$node>) {
 }
 close $node;
 is($? >> 8, 0, 'the browser script ran to its end');
-cmp_ok($n, '>=', 15, 'the browser script made its assertions');
+cmp_ok($n, '>=', 20, 'the browser script made its assertions');
 
 $s->down;
 done_testing();
