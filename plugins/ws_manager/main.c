@@ -144,16 +144,12 @@ static bool engine_cancelled(void *data)
 
 static int init_engine(wsm_t *m, gp_err_t *err)
 {
-    char *socket = m->conf->engine_socket;
     int rc = wsm_network_init(&m->network, m->table, m->conf->bridge, m->conf->subnet, (int) m->conf->service.port, err);
 
     if (rc < 0) {
         return rc;
     }
-    if (!*socket && asprintf(&socket, GP_SOCKET_ENGINE_FMT, m->conf->service.run_dir) < 0) {
-        gp_die("out of memory");
-    }
-    const wsm_engine_conf_t conf = {.socket = socket,
+    const wsm_engine_conf_t conf = {.socket = m->conf->engine_socket,
                                     .installation = m->conf->installation,
                                     .network = m->conf->network,
                                     .bridge = m->conf->bridge,
@@ -177,6 +173,9 @@ static int service_start(gp_service_t *service, const void *conf, void **ret_dat
     own = *(const wsm_conf_t *) conf;
     if (cpus > 0 && own.class_cpus > cpus) {
         own.class_cpus = cpus;
+    }
+    if (!*own.engine_socket && asprintf(&own.engine_socket, GP_SOCKET_ENGINE_FMT, own.service.run_dir) < 0) {
+        gp_die("out of memory");
     }
     m->service = service;
     m->conf = &own;
