@@ -43,7 +43,8 @@ run_tests() {
         esac
     done
     export GITPOD_CACHE BUILD TOP
-    prove --timer --merge --exec t/lib/run.sh -r "${programs[@]}"
+    # (Not --merge: it would keep what a test says about its failure.)
+    prove --timer --exec t/lib/run.sh -r "${programs[@]}"
 }
 
 # gcc warns wrongly about code that it instruments, so a warning is none here.

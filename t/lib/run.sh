@@ -30,7 +30,7 @@ rc=0
 "${command[@]}" || rc=$?
 for report in "$said"/*; do
     if [ -f "$report" ]; then
-        sed 's/^/# /' "$report"
+        sed 's/^/# /' "$report" >&2
         rc=1
     fi
 done
