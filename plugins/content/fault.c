@@ -125,7 +125,7 @@ static int cnt_fault_credentials(const cnt_fault_context_t *c, gp_err_t *err)
     }
 
     return gp_err(err, GP_PERMISSION_DENIED,
-                  "%.200s does not exist or needs credentials: check the URL, or add a token for host %s under Git access tokens", c->url,
+                  "%.200s does not exist or needs credentials: check the URL, or add a token for host %s in Settings, Git tokens", c->url,
                   c->host);
 }
 
@@ -147,7 +147,7 @@ static int cnt_fault_repository(const cnt_fault_context_t *c, gp_err_t *err)
     }
 
     return gp_err(err, GP_NOT_FOUND,
-                  "%.200s does not exist%s: check the URL, or add a token for host %s under Git access tokens when it is private", c->url,
+                  "%.200s does not exist%s: check the URL, or, when it is private, add a token for host %s in Settings, Git tokens", c->url,
                   c->had_token ? " or the token cannot see it" : "", c->host);
 }
 
@@ -181,8 +181,8 @@ int cnt_fault(const char *output, const cnt_fault_context_t *c, gp_err_t *err)
         return cnt_fault_credentials(c, err);
     case CNT_FAULT_REFUSED:
         return gp_err(err, GP_PERMISSION_DENIED, "%s refuses access to %.200s: %s", c->host, c->url,
-                      c->had_token ? "the token lacks the right to read it; renew it under Git access tokens"
-                                   : "add a token for this host under Git access tokens");
+                      c->had_token ? "the token lacks the right to read it; renew it in Settings, Git tokens"
+                                   : "add a token for this host in Settings, Git tokens");
     case CNT_FAULT_TARGET:
         return cnt_fault_target(c, err);
     case CNT_FAULT_REPOSITORY:

@@ -25,7 +25,7 @@ static int cnt_url_host(const char *url, const char *rest, cnt_url_t *u, gp_err_
         return gp_err(
             err, GP_INVALID_ARGUMENT,
             "git.remote_uri carries credentials, which would be kept on the workspace's disk: leave them out of the URL and add a token "
-            "for its host under Git access tokens");
+            "for its host in Settings, Git tokens");
     }
     if (n == 0 || n >= sizeof(u->host) || strspn(rest, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_:[]") < n) {
         return gp_err(err, GP_INVALID_ARGUMENT, "git.remote_uri: '%.200s' names no host", url);

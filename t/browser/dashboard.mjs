@@ -164,7 +164,7 @@ async function create() {
     await go('/new#https://git.example.com:8443/acme/secret');
     await page.getByRole('heading', { name: 'No workspace was started' }).waitFor();
     ok((await text('.notice.bad')).includes('needs a token'), 'a refusal shows the server\'s own words');
-    is(await page.getByRole('link', { name: 'Add a Git token' }).getAttribute('href'), '/settings/git-tokens?host=git.example.com%3A8443', 'and leads to the token of that host');
+    is(await page.getByRole('link', { name: 'Add a Git token' }).getAttribute('href'), '/settings/git-tokens?host=git.example.com%3A8443&return=%2F%23https%3A%2F%2Fgit.example.com%3A8443%2Facme%2Fsecret', 'and leads to the token of that host');
     await look('create-refused');
     const retry = world.called('CreateAndStartWorkspace').length;
     world.answers.CreateAndStartWorkspace = () => ({ workspace: world.workspaces.get('acme-private-aaaaaaaa') });
@@ -397,6 +397,7 @@ async function settings() {
     is(world.called('SetGitToken')[0].value, 'glpat-very-secret', 'the token is sent');
     const left = await page.evaluate(() => document.documentElement.outerHTML + [...document.querySelectorAll('input')].map((i) => i.value).join() + JSON.stringify({ ...localStorage, ...sessionStorage }));
     ok(!left.includes('very-secret'), 'and is nowhere in the page afterwards');
+    is(await page.getByRole('link', { name: 'Back, to try again' }).count(), 0, 'who came by the menu is not sent anywhere');
     await look('git-tokens-list');
     await page.getByRole('button', { name: /Delete the token/ }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Delete the token' }).click();
@@ -422,6 +423,13 @@ async function settings() {
     await go('/workspaces');
     await page.waitForTimeout(300);
     is(world.called('/api/session/renew').length, 1, 'once a day, not at each load');
+
+    await go('/settings/git-tokens?host=git.example.com&return=%2Fworkspaces');
+    await page.getByLabel('Token', { exact: true }).fill('glpat-other');
+    await page.keyboard.press('Enter');
+    await page.getByRole('link', { name: 'Back, to try again' }).click();
+    await page.waitForURL('**/workspaces');
+    ok(true, 'who came because a token was missing goes back with one click');
 
     await go('/nowhere/at/all');
     await page.getByRole('heading', { name: 'There is no such page' }).waitFor();

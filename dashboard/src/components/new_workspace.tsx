@@ -3,7 +3,7 @@ import { type FormEvent, useEffect, useRef, useState } from "react";
 import { workspaces } from "../lib/api";
 import { displayRepository, gitHost, looksLikeRepository } from "../lib/context";
 import { createWorkspace } from "../lib/create";
-import { errorText, hostInText, wantsGitToken } from "../lib/errors";
+import { errorText, gitTokenHref, hostInText, wantsGitToken } from "../lib/errors";
 import { navigate } from "../lib/route";
 import { Link } from "./parts";
 
@@ -93,7 +93,7 @@ export function NewWorkspace({ url, onUrl }: { url: string; onUrl: (url: string)
           <p className="field-problem pre">
             {shown}
             {wantsGitToken(shown) && (
-              <>{" "}<Link href={`/settings/git-tokens?host=${encodeURIComponent(hostInText(shown) ?? gitHost(wanted))}`}>Add a Git token</Link></>
+              <>{" "}<Link href={gitTokenHref(hostInText(shown) ?? gitHost(wanted), "/workspaces")}>Add a Git token</Link></>
             )}
           </p>
         ) : found?.text ? (

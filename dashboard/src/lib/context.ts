@@ -97,7 +97,7 @@ export type LoginLink = { path: string } | { error: string };
 export function loginLink(text: string, origin: string): LoginLink {
   const trimmed = text.trim();
   if (trimmed === "") {
-    return { error: "Paste the link that ./build.sh login-link printed." };
+    return { error: "Paste the link that sudo ./build.sh login-link printed." };
   }
   let url: URL;
   try {

@@ -4,8 +4,9 @@ import { errorText, hostInText, wantsGitToken } from "./errors";
 import { hostHelp } from "./git_hosts";
 
 it("shows the server's own words", () => {
-  const text = "context_url: https://h/x: no branch \"nope\"; branches are main, dev";
+  const text = "https://h/x: no branch \"nope\"; branches are main, dev";
   expect(errorText(new ConnectError(text, Code.InvalidArgument))).toBe(text);
+  expect(errorText(new ConnectError("context_url: " + text, Code.InvalidArgument))).toBe(text);
 });
 
 it("explains a bare status, a lost connection and an empty text", () => {

@@ -21,7 +21,9 @@ export function errorText(error: unknown): string {
     if (isNetworkText(error.rawMessage)) {
       return `The server cannot be reached (${error.rawMessage}). Check your connection; running workspaces go on.`;
     }
-    return error.rawMessage === "" ? `The server gave the code ${Code[error.code]} and no text.` : error.rawMessage;
+    // The field's name is for who writes a program; the form has one field.
+    const text = error.rawMessage.replace(/^context_url: /, "");
+    return text === "" ? `The server gave the code ${Code[error.code]} and no text.` : text;
   }
   if (error instanceof Error && error.message !== "") {
     return isNetworkText(error.message)
@@ -37,6 +39,11 @@ function isNetworkText(text: string): boolean {
 
 export function isCode(error: unknown, ...codes: Code[]): boolean {
   return error instanceof ConnectError && codes.includes(error.code);
+}
+
+/** The token form for a host, with the place to go back to when the token is there. */
+export function gitTokenHref(host: string, from: string): string {
+  return `/settings/git-tokens?host=${encodeURIComponent(host)}&return=${encodeURIComponent(from)}`;
 }
 
 /** Whether a text says that a Git host wants a token. */

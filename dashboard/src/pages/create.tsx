@@ -3,7 +3,7 @@ import { type FormEvent, useEffect, useState } from "react";
 import { Link, Loading, Problem, useTitle } from "../components/parts";
 import { displayRepository, gitHost } from "../lib/context";
 import { createWorkspace } from "../lib/create";
-import { errorText, hostInText, wantsGitToken } from "../lib/errors";
+import { errorText, gitTokenHref, hostInText, wantsGitToken } from "../lib/errors";
 import { navigate } from "../lib/route";
 
 export function CreatePage({ context }: { context: string }) {
@@ -49,7 +49,7 @@ export function CreatePage({ context }: { context: string }) {
       <h1>No workspace was started</h1>
       <Problem text={problem}>
         {wantsGitToken(problem) && (
-          <Link className="button small" href={`/settings/git-tokens?host=${encodeURIComponent(hostInText(problem) ?? gitHost(context))}`}>
+          <Link className="button small" href={gitTokenHref(hostInText(problem) ?? gitHost(context), `/#${context}`)}>
             Add a Git token
           </Link>
         )}

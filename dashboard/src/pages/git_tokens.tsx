@@ -2,11 +2,11 @@
 import { type FormEvent, useEffect, useRef, useState } from "react";
 import { Dialog } from "../components/dialog";
 import { KeyIcon } from "../components/icons";
-import { Ago, Hint, Loading, OutLink, Problem, useNow, useTitle } from "../components/parts";
+import { Ago, Hint, Link, Loading, OutLink, Problem, useNow, useTitle } from "../components/parts";
 import { SettingsTabs } from "../components/settings_tabs";
 import type { GitToken } from "../gen/gitpod/extension/v1/git_token_pb";
 import { gitTokens } from "../lib/api";
-import { gitHost } from "../lib/context";
+import { gitHost, safeReturn } from "../lib/context";
 import { errorText } from "../lib/errors";
 import { hostHelp } from "../lib/git_hosts";
 import { timestampMs } from "../lib/time";
@@ -35,7 +35,14 @@ function Help({ host }: { host: string }) {
   );
 }
 
-function AddForm({ first, known, onSaved }: { first: string; known: GitToken[]; onSaved: (token: GitToken) => void }) {
+interface AddFormProps {
+  first: string;
+  known: GitToken[];
+  from?: string; // where a missing token led here
+  onSaved: (token: GitToken) => void;
+}
+
+function AddForm({ first, known, from, onSaved }: AddFormProps) {
   const [host, setHost] = useState(first);
   const [username, setUsername] = useState("");
   const [value, setValue] = useState("");
@@ -104,7 +111,11 @@ function AddForm({ first, known, onSaved }: { first: string; known: GitToken[]; 
             onChange={(event) => setValue(event.target.value)} />
         </label>
         {problem && <Problem text={problem} />}
-        {saved && <p className="field-good" role="status">{saved}</p>}
+        {saved && (
+          <p className="field-good" role="status">
+            {saved}{from && <>{" "}<Link href={from}>Back, to try again</Link></>}
+          </p>
+        )}
         <div>
           <button type="submit" className="button primary" disabled={busy}>
             {busy ? "Saving…" : replaces ? "Replace the token" : "Save the token"}
@@ -122,7 +133,9 @@ export function GitTokensPage({ search }: { search: string }) {
   const [problem, setProblem] = useState<string>();
   const [leaving, setLeaving] = useState<GitToken>();
   const now = useNow(30_000);
-  const first = gitHost(new URLSearchParams(search).get("host") ?? "");
+  const query = new URLSearchParams(search);
+  const first = gitHost(query.get("host") ?? "");
+  const from = safeReturn(query.get("return"), location.origin);
 
   const load = () => {
     setProblem(undefined);
@@ -176,7 +189,7 @@ export function GitTokensPage({ search }: { search: string }) {
           ))}
         </ul>
       )}
-      <AddForm key={first} first={first} known={tokens ?? []} onSaved={put} />
+      <AddForm key={first} first={first} known={tokens ?? []} from={from} onSaved={put} />
       {leaving && (
         <Dialog title={`Delete the token for ${leaving.host}?`} action="Delete the token" busy="Deleting…" danger
           onClose={() => setLeaving(undefined)} onAction={() => remove(leaving)}>

@@ -53,7 +53,7 @@ export function LoginPage({ search }: { search: string }) {
         <ol className="how">
           <li>
             <p>On the machine that runs this server, ask for a link:</p>
-            <Copyable text="./build.sh login-link" label="Copy the command" />
+            <Copyable text="sudo ./build.sh login-link" label="Copy the command" />
           </li>
           <li>
             <p>Open the link it prints. It works once and for an hour; the session it starts lasts 7 days and renews itself.</p>

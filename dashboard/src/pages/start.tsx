@@ -5,7 +5,7 @@ import { Badge, Hint, Link, Loading, OutLink, Problem, useNow, useTitle } from "
 import { BranchIcon } from "../components/icons";
 import { WorkspacePhase_Phase as Phase, type Workspace } from "../gen/gitpod/v1/workspace_pb";
 import { gitHost } from "../lib/context";
-import { hostInText, wantsGitToken } from "../lib/errors";
+import { gitTokenHref, hostInText, wantsGitToken } from "../lib/errors";
 import { lastStep, type State, stateOf, stopReason, totalMs } from "../lib/phases";
 import { formatElapsed } from "../lib/time";
 import { useStart } from "../lib/use_start";
@@ -197,7 +197,7 @@ function Stopped({ workspace, start, state }: { workspace: Workspace; start: Sta
       {failed ? (
         <Problem text={reason}>
           {wantsGitToken(reason) && (
-            <Link className="button small" href={`/settings/git-tokens?host=${encodeURIComponent(host)}`}>Add a Git token for {host || "its host"}</Link>
+            <Link className="button small" href={gitTokenHref(host, `/start/#${workspace.id}`)}>Add a Git token for {host || "its host"}</Link>
           )}
         </Problem>
       ) : (
