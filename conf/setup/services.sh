@@ -95,29 +95,51 @@ secret_sha256() {
     tr -d '\n' < "$GITPOD_STATE/secrets/redis-$1" | sha256sum | cut -d' ' -f1
 }
 
-# A private range that nothing on this machine routes yet, kept for the life of
-# the state directory; names and uids of its own likewise.
+# The instances of this machine take turns: each has a number, the lowest that no
+# other state directory holds, and from it a subnet and a range of uids that
+# nobody shares. Kept for the life of the state directory.
+INSTANCES=${GITPOD_INSTANCES:-/var/lib/gitpod-instances}
+INSTANCES_MAX=30 # 30 x 2048 workspaces x 65536 uids fit into 32 bits
+
 # shellcheck disable=SC2034 # used by render() and build.sh
 ensure_network_names() {
-    local file=$GITPOD_STATE/network.env seed try a b
+    local file=$GITPOD_STATE/network.env
     BRIDGE=gp-$INSTALLATION
     NETWORK=gitpod-$INSTALLATION
-    if [ -s "$file" ]; then
-        # shellcheck disable=SC1090
-        . "$file"
-        return
+    if [ ! -s "$file" ]; then
+        [ -d "$GITPOD_STATE" ] || return 0
+        (
+            flock -w 60 7 || die "another build.sh has held $INSTANCES for a minute"
+            take_instance "$file"
+        ) 7>> "$INSTANCES"
     fi
-    [ -d "$GITPOD_STATE" ] || return 0
-    seed=$((16#$INSTALLATION))
-    UID_BASE=$((100000000 + seed % 30 * 134217728))
-    for try in {0..63}; do
-        a=$((64 + (seed + try) % 64))
-        b=$(((seed >> 8) % 16 * 16))
-        SUBNET=10.$a.$b.0/20
-        ip -4 route show to match "10.$a.$b.1" | grep -qv '^default' || break
+    # shellcheck disable=SC1090
+    . "$file"
+}
+
+# take_instance FILE: under the lock. Numbers of states that are gone are free again.
+take_instance() {
+    local n state lines='' a
+    while read -r n state; do
+        if [ "$state" != "$GITPOD_STATE" ] && [ -s "$state/network.env" ]; then
+            lines+="$n $state"$'\n'
+        fi
+    done < "$INSTANCES"
+    for ((n = 0; n < INSTANCES_MAX; n++)); do
+        a=$((64 + n))
+        if ! grep -q "^$n " <<< "$lines" && ! subnet_taken "10.$a.0.1"; then
+            printf 'SUBNET=10.%d.0.0/20\nUID_BASE=%d\n' "$a" $((100000000 + n * 134217728)) > "$1.new"
+            mv "$1.new" "$1"
+            printf '%s%s %s\n' "$lines" "$n" "$GITPOD_STATE" > "$INSTANCES"
+            return
+        fi
     done
-    printf 'SUBNET=%s\nUID_BASE=%s\n' "$SUBNET" "$UID_BASE" > "$file.new"
-    mv "$file.new" "$file"
+    die "no subnet 10.64.0.0/20 to 10.$((63 + INSTANCES_MAX)).0.0/20 is free on this machine: remove state directories named in $INSTANCES"
+}
+
+# A route to it that is not the default one: somebody's network.
+subnet_taken() {
+    ip -4 route show to match "$1" | grep -qv '^default'
 }
 
 # crun 1.8 refuses hybrid cgroups with a v2 controller it cannot manage: on

@@ -70,4 +70,21 @@ is(scalar(() = $answer =~ /NOPERM|NOAUTH/g), 3, 'the gateway writes nothing, and
 kill 'TERM', $pid;
 waitpid $pid, 0;
 
+# ---- numbers of instances ----
+my %names;
+for my $n (1 .. 4) {
+    mkdir "$dir/s$n";
+    qx(GITPOD_INSTANCES=$dir/instances GITPOD_STATE=$dir/s$n bash -euc 'TOP=$top; . $top/conf/setup/common.sh; . $top/conf/setup/services.sh; ensure_network_names' 2>&1 </dev/null);
+    is($?, 0, "instance $n gets a number");
+    $names{$_}++ for split /\n/, qx(cat $dir/s$n/network.env);
+    if ($n == 3) {
+        # An instance whose state is gone gives its number back.
+        unlink "$dir/s2/network.env";
+        rmdir "$dir/s2";
+        delete $names{$_} for grep { $names{$_} } keys %names;
+        $names{$_}++ for map { split /\n/, qx(cat $dir/s$_/network.env) } 1, 3;
+    }
+}
+is(scalar(grep { $_ != 1 } values %names), 0, 'no two share a subnet or uids') or diag(explain \%names);
+like(qx(cat $dir/instances), qr{^1 $dir/s4$}m, 'a number is used again when its state is gone');
 done_testing();

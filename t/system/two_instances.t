@@ -19,7 +19,8 @@ for my $i (0, 1) {
     ($ip[$i]) = ($s[$i]->inside($id[$i], 'ip -4 -o addr show eth0'))[1] =~ m{inet ([0-9.]+)/};
     is($s[$i]->workspace_http($id[$i], '/healthz')->{status}, 200, "instance $i serves its workspace at $ip[$i]");
 }
-isnt($ip[0] =~ s/\.\d+\.\d+$//r, $ip[1] =~ s/\.\d+\.\d+$//r, 'the networks are apart');
+my @names = map { { map { /^(\w+)=(.*)/ } split /\n/, qx(cat $_->{env}{GITPOD_STATE}/network.env) } } @s;
+isnt($names[0]{$_}, $names[1]{$_}, "each has its own $_: $names[0]{$_}, $names[1]{$_}") for 'SUBNET', 'UID_BASE';
 for my $i (0, 1) {
     my $other = $ip[1 - $i];
     like(($s[$i]->inside($id[$i], "timeout 3 bash -c 'exec 3<>/dev/tcp/$other/23000' && echo reached || echo refused"))[1], qr/^refused/m, "a workspace of instance $i does not reach the other's");
