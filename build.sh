@@ -187,6 +187,7 @@ cmd_status() {
         echo "gitpod is not running (state: $GITPOD_STATE). Start it with ./build.sh up"
         return 3
     fi
+    need_root status
     printf '%-12s %-8s %8s %-20s %10s\n' SERVICE STATE PID SINCE 'MEMORY KB'
     for s in nginx "${SERVICES[@]}" redis engine; do
         pid=$(cat "$SV/$s/supervise/pid" 2> /dev/null || true)
@@ -235,8 +236,7 @@ main() {
     clean) rm -rf "$BUILD" ;;
     help | -h | --help) usage ;;
     *)
-        usage >&2
-        die "there is no command '$command'"
+        die "there is no command '$command'; ./build.sh --help names all"
         ;;
     esac
 }

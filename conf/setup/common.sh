@@ -51,7 +51,7 @@ check_settings() {
 }
 
 need_root() {
-    [ "$(id -u)" = 0 ] || die "'$1' needs root: it starts containers and services under their own users. Run: sudo ./build.sh $1"
+    [ "$(id -u)" = 0 ] || die "'$1' needs root: containers and services run under users of their own. Run: sudo ./build.sh $1"
 }
 
 # Two runs of build.sh over one build directory take turns.
