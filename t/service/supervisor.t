@@ -112,7 +112,7 @@ subtest 'tasks' => sub {
     like($w->inside('/.supervisor/gp tasks list --frob 2>&1', 1), qr/usage: gp tasks list \[-j\]/, 'an unknown option is told the usage');
     like($w->inside('timeout 5 /.supervisor/gp tasks attach 1 </dev/null', 1), qr/exit/, 'what an ended task said can still be read');
     like($w->inside('echo | timeout 5 /.supervisor/gp tasks attach --hold 1; echo "left $?"', 1), qr/Press Enter.*left 0/s, 'and be kept on the screen until Enter');
-    like($w->inside('sleep 30 | timeout 1 /.supervisor/gp tasks attach --hold 1; echo "left $?"', 1), qr/Press Enter.*left 124/s, 'until then it stays');
+    like($w->inside('sleep 3 | timeout 1 /.supervisor/gp tasks attach --hold 1; echo "left $?"', 1), qr/Press Enter.*left 124/s, 'until then it stays');
     is(($w->ask('/_supervisor/v1/terminal/resize/0?rows=41&columns=117', 'POST'))[0], 200, 'a terminal takes a new size');
     $w->inside('echo "stty size > /tmp/size" | timeout 1 /.supervisor/gp tasks attach 0', 1);
     ok($w->until(5, sub { slurp($w, '/tmp/size') eq "41 117\n" }), 'and its programs see it');
