@@ -10,6 +10,7 @@ sub run {
     return ($? >> 8, $out);
 }
 
+delete @ENV{grep { /^GITPOD_/ } keys %ENV}; # the settings of who runs it are no part of this
 my $dir = "/tmp/gpb$$";
 my $env = "env GITPOD_STATE=$dir/state GITPOD_RUN=$dir/run GITPOD_PORT=1 GITPOD_PROBE_PORT=2";
 for my $case (
