@@ -8,6 +8,7 @@
 
 
 #define NGX_HTTP_GITPOD_CHECK_IDLE_MS   250     /* another worker runs them */
+#define NGX_HTTP_GITPOD_CHECK_AGAIN_MS  250     /* while it does not pass */
 #define NGX_HTTP_GITPOD_CHECK_HEARD_MS  3000    /* Redis was silent for this */
 
 
@@ -261,10 +262,14 @@ ngx_http_gitpod_check_exit(ngx_http_gitpod_probe_main_conf_t *pmcf)
 }
 
 
+/* What does not pass is looked at often, so that /ready is told soon. */
+
 static void
 ngx_http_gitpod_check_run(ngx_event_t *ev)
 {
+    ngx_msec_t                interval;
     ngx_http_gitpod_check_t  *check;
+    ngx_gitpod_check_state_t  state;
 
     check = ev->data;
 
@@ -276,7 +281,14 @@ ngx_http_gitpod_check_run(ngx_event_t *ev)
         return;
     }
 
-    ngx_add_timer(ev, check->interval);
+    ngx_gitpod_check_read(check->record, &state);
+    interval = check->interval;
+
+    if (!state.known || !state.ok) {
+        interval = ngx_min(interval, NGX_HTTP_GITPOD_CHECK_AGAIN_MS);
+    }
+
+    ngx_add_timer(ev, interval);
 
     if (check->fastcgi) {
         return;

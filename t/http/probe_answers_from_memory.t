@@ -20,6 +20,7 @@ my $t = GitpodRoutes->new(
     gitpod_check keys keys interval=100ms fall=1;
     gitpod_check auth fastcgi unix:%%DIR%%/auth.sock interval=100ms timeout=400ms fall=1;
     gitpod_check ide fastcgi unix:%%DIR%%/ide.sock interval=100ms timeout=400ms rise=3 fall=3 optional;
+    gitpod_check late fastcgi unix:%%DIR%%/late.sock interval=60s optional;
 X
 );
 
@@ -82,7 +83,7 @@ $t->redis_command('PUBLISH', 'gitpod:keys:changes', '{"keys":[]}');
 $t->redis_command('PUBLISH', 'gitpod:keys:changes', "{\"keys\":[$jwk]}");
 $r = ready(200);
 is($r->{status}, 200, 'with a key it is');
-is_deeply($r->{json}{checks}, { map { $_ => 'ok' } qw(redis routes keys auth ide) }, 'and lists its checks');
+is_deeply($r->{json}{checks}, { late => 'unavailable', map { $_ => 'ok' } qw(redis routes keys auth ide) }, 'and lists its checks');
 is($t->metric('gitpod_keys'), 1, 'a set without keys did not replace the good one');
 like(GitpodTest::slurp("$t->{dir}/auth.log"), qr/GITPOD_PATH\/health/, 'plugins are asked for /health');
 my $c = check('auth');
@@ -119,6 +120,10 @@ is(check('auth')->{text}, 'cannot connect', 'with the reason');
 unlink "$t->{dir}/auth.sock";
 plugin('auth', "Status: 200 OK\r\n\r\n{}");
 is(ready(200)->{status}, 200, 'and its successor too');
+
+is(check_is('late', 'unavailable')->{status}, 'unavailable', 'what is not there yet does not pass');
+plugin('late', "Status: 200 OK\r\n\r\n{}");
+is(check_is('late', 'ok')->{status}, 'ok', 'and is seen soon when it comes, whatever its interval');
 
 plugin('ide', "Status: 500\r\n\r\n");
 is(check_is('ide', 'unavailable')->{status}, 'unavailable', 'an optional check may fail');
