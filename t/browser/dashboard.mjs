@@ -380,6 +380,13 @@ async function list() {
     await page.getByRole('button', { name: 'Try again' }).click();
     await rows.first().waitFor();
     ok(true, 'a list that could not be loaded says why and loads on Try again');
+    world.answers.ListWorkspaces = world.answers.WatchWorkspaceStatus = () => new Failure('unavailable', 'nobody is there');
+    await go('/workspaces');
+    await page.getByText('nobody is there').waitFor();
+    delete world.answers.ListWorkspaces;
+    delete world.answers.WatchWorkspaceStatus;
+    await rows.first().waitFor();
+    ok(true, 'a list that could not be loaded loads by itself when the server is back');
     expected = [];
 }
 

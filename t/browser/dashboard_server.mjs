@@ -107,7 +107,11 @@ export async function startServer(dist) {
 
     async function api(method, body, response) {
         if (method.endsWith('/WatchWorkspaceStatus')) {
-            watch(response, body);
+            if (world.answers.WatchWorkspaceStatus) {
+                unary(response, world.answers.WatchWorkspaceStatus());
+            } else {
+                watch(response, body);
+            }
             return;
         }
         const request = JSON.parse(body.toString() || '{}');

@@ -38,6 +38,7 @@ export function useWorkspaces(): WorkspaceList {
   const dropped = useRef(new Set<string>());
   const known = useRef<Map<string, Workspace>>(undefined);
   known.current = items;
+  const failed = useRef(false); // the last loading
 
   const put = (workspace: Workspace) => {
     if (dropped.current.has(workspace.id)) {
@@ -63,6 +64,7 @@ export function useWorkspaces(): WorkspaceList {
   const reload = () => {
     loadAll().then(
       ({ all, truncated: more }) => {
+        failed.current = false;
         setProblem(undefined);
         setTruncated(more);
         setItems((before) => {
@@ -75,7 +77,10 @@ export function useWorkspaces(): WorkspaceList {
           );
         });
       },
-      (error) => setProblem(errorText(error)),
+      (error) => {
+        failed.current = true;
+        setProblem(errorText(error));
+      },
     );
   };
 
@@ -86,7 +91,7 @@ export function useWorkspaces(): WorkspaceList {
       connected() {
         setLive(true);
         connections += 1;
-        if (connections > 1) {
+        if (connections > 1 || failed.current) {
           reload(); // what happened meanwhile
         }
       },
