@@ -218,6 +218,11 @@ cmd_login_link() {
 main() {
     local command=${1:-help}
     [ $# = 0 ] || shift
+    case $command in
+    build | test | lint | bench | fuzz | install | clean)
+        [ ! -e "$TOP/.installed" ] || die "'$command' works in a checkout; this is the installed copy in $TOP"
+        ;;
+    esac
     check_settings
     case $command in
     up) cmd_up ;;

@@ -1,6 +1,23 @@
 # shellcheck shell=bash
 # Settings, steps and small helpers of build.sh. Sourced, never run.
 
+# An installed copy has the settings that its systemd units have; the
+# environment goes first.
+read_settings() {
+    local name value
+    while IFS='=' read -r name value; do
+        [[ $name =~ ^GITPOD_[A-Z_]+$ && -z ${!name+set} ]] || continue
+        value=${value#[\"\']}
+        printf -v "$name" '%s' "${value%[\"\']}"
+        export "${name?}"
+    done < "$1"
+}
+
+SETTINGS_FILE=/etc/default/gitpod
+if [ -e "$TOP/.installed" ] && [ -r "$SETTINGS_FILE" ]; then
+    read_settings "$SETTINGS_FILE"
+fi
+
 GITPOD_STATE=${GITPOD_STATE:-/var/lib/gitpod}
 GITPOD_RUN=${GITPOD_RUN:-/run/gitpod}
 GITPOD_PORT=${GITPOD_PORT:-8080}
