@@ -181,9 +181,15 @@ cmd_down() {
     rm -rf "$SV"
 }
 
+# Whoever started it: runsvdir of ours, or systemd by runsv.
+service_runs() {
+    local pid
+    pid=$(cat "$SV/$1/supervise/pid" 2> /dev/null) && [ -n "$pid" ] && [ -d "/proc/$pid" ]
+}
+
 cmd_status() {
     local s pid since pss p total=0
-    if ! supervisor_pid > /dev/null; then
+    if ! supervisor_pid > /dev/null && ! service_runs nginx; then
         echo "gitpod is not running (state: $GITPOD_STATE). Start it with ./build.sh up"
         return 3
     fi
