@@ -140,6 +140,8 @@ cmd_bench() {
     fi
     [ -f "bench/$name.sh" ] || die "there is no bench '$name'; there are: $(bench_names)"
     shift
+    need_root "bench $name"
+    step 'packages to compare with' deps_packages "$TOP/conf/packages-bench.list"
     export BUILD TOP GITPOD_CACHE
     bash "bench/$name.sh" "$@"
 }
