@@ -49,7 +49,7 @@ ngx_http_gitpod_auth_handler(ngx_http_request_t *r)
             rc = ngx_http_gitpod_token_opaque(r, ctx);
 
         } else {
-            rc = ngx_http_gitpod_token_session(r, ctx);
+            rc = ngx_http_gitpod_claims_session(r, ctx);
         }
 
         if (rc == NGX_AGAIN) {

@@ -193,7 +193,7 @@ ngx_http_gitpod_handoff_redeem(ngx_http_request_t *r,
                    "that asked for it. Open the workspace again");
     }
 
-    return ngx_http_gitpod_token_ask(r, ctx, &glcf->redeem);
+    return ngx_http_gitpod_ask(r, ctx, &glcf->redeem);
 }
 
 
@@ -215,11 +215,11 @@ ngx_http_gitpod_handoff_done(ngx_http_request_t *r,
                    "again in a moment");
     }
 
-    token = ngx_http_gitpod_token_header(ctx->subrequest,
-                                         GP_AUTH_HEADER_WORKSPACE_TOKEN);
-    location = ngx_http_gitpod_token_header(ctx->subrequest,
-                                            GP_AUTH_HEADER_LOCATION);
-    user = ngx_http_gitpod_token_header(ctx->subrequest, GP_AUTH_HEADER_USER);
+    token = ngx_http_gitpod_ask_header(ctx->subrequest,
+                                       GP_AUTH_HEADER_WORKSPACE_TOKEN);
+    location = ngx_http_gitpod_ask_header(ctx->subrequest,
+                                          GP_AUTH_HEADER_LOCATION);
+    user = ngx_http_gitpod_ask_header(ctx->subrequest, GP_AUTH_HEADER_USER);
 
     if (status != NGX_HTTP_OK || token == NULL || location == NULL
         || user == NULL || token->len > GP_CREDENTIAL_MAX

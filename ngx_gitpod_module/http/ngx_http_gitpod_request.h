@@ -150,19 +150,24 @@ ngx_int_t ngx_http_gitpod_cookie_set(ngx_http_request_t *r,
     ngx_uint_t cookie, ngx_str_t *value, char *path, time_t age);
 ngx_int_t ngx_http_gitpod_cookie_expire_all(ngx_http_request_t *r);
 
-/* token: NGX_OK it is good, NGX_DECLINED it is not, NGX_AGAIN wait */
+/*
+ * claims: tokens of ours; token: those that auth knows.  NGX_OK it is good,
+ * NGX_DECLINED it is not, NGX_AGAIN wait, NGX_ERROR cannot tell.
+ */
 
-ngx_int_t ngx_http_gitpod_token_session(ngx_http_request_t *r,
+ngx_int_t ngx_http_gitpod_claims_session(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
-ngx_int_t ngx_http_gitpod_token_workspace(ngx_http_request_t *r,
+ngx_int_t ngx_http_gitpod_claims_workspace(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
 ngx_int_t ngx_http_gitpod_token_opaque(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
 void ngx_http_gitpod_token_abandon(ngx_http_gitpod_ctx_t *ctx);
-ngx_int_t ngx_http_gitpod_token_ask(ngx_http_request_t *r,
+
+/* ask: NGX_AGAIN the question is under way; a header of its answer, or NULL */
+
+ngx_int_t ngx_http_gitpod_ask(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_str_t *uri);
-ngx_str_t *ngx_http_gitpod_token_header(ngx_http_request_t *sr,
-    char *name);
+ngx_str_t *ngx_http_gitpod_ask_header(ngx_http_request_t *sr, char *name);
 
 /* access phase */
 

@@ -231,7 +231,7 @@ ngx_http_gitpod_workspace_cookie(ngx_http_request_t *r,
 {
     ngx_int_t  rc;
 
-    rc = ngx_http_gitpod_token_workspace(r, ctx);
+    rc = ngx_http_gitpod_claims_workspace(r, ctx);
 
     if (rc == NGX_ERROR) {
         return ngx_http_gitpod_reply_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
