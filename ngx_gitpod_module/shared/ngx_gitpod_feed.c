@@ -1,21 +1,17 @@
 
 /*
  * connect both; log in; subscribe; and only then read everything, so that no
- * change falls between.  What the reading did not touch, and no message since
- * its begin, is gone.  Any failure drops both connections and starts again:
- * a message may have been lost, so everything is read again.
+ * change falls between (ngx_gitpod_sync.c).  Any failure drops both
+ * connections and starts again: a message may have been lost, so everything
+ * is read again.
  */
 
 
 #include "ngx_gitpod_feed.h"
 
 
-#define NGX_GITPOD_FEED_CHANNELS  3
-
-
 static void ngx_gitpod_feed_open(ngx_gitpod_feed_t *feed);
 static void ngx_gitpod_feed_close(ngx_gitpod_feed_t *feed);
-static void ngx_gitpod_feed_fail(ngx_gitpod_feed_t *feed, const char *why);
 static void ngx_gitpod_feed_lost(ngx_gitpod_redis_t *redis, const char *why);
 static void ngx_gitpod_feed_retry(ngx_event_t *ev);
 static ngx_int_t ngx_gitpod_feed_login(ngx_gitpod_feed_t *feed,
@@ -31,23 +27,6 @@ static ngx_int_t ngx_gitpod_feed_refused(ngx_gitpod_feed_t *feed,
     redisReply *reply);
 static ngx_int_t ngx_gitpod_feed_reply(ngx_gitpod_redis_t *redis,
     redisReply *reply);
-static ngx_int_t ngx_gitpod_feed_ask(ngx_gitpod_feed_t *feed, int argc,
-    const char **argv);
-static void ngx_gitpod_feed_resync(ngx_gitpod_feed_t *feed);
-static ngx_int_t ngx_gitpod_feed_step(ngx_gitpod_feed_t *feed,
-    const char *cursor);
-static ngx_int_t ngx_gitpod_feed_scan(ngx_gitpod_feed_t *feed);
-static void ngx_gitpod_feed_slice(ngx_event_t *ev);
-static ngx_int_t ngx_gitpod_feed_sweep(ngx_gitpod_feed_t *feed);
-static ngx_int_t ngx_gitpod_feed_keys(ngx_gitpod_feed_t *feed,
-    redisReply *reply);
-static void ngx_gitpod_feed_synced(ngx_gitpod_feed_t *feed);
-
-
-static const char  *ngx_gitpod_feed_subscriptions[] = {
-    "SUBSCRIBE", GP_REDIS_ROUTES_CHANNEL, GP_REDIS_REVOCATIONS_CHANNEL,
-    GP_REDIS_KEY_SET_CHANNEL
-};
 
 
 static const char  *ngx_gitpod_feed_ping[] = { "PING" };
@@ -71,7 +50,7 @@ ngx_gitpod_feed_init(ngx_gitpod_feed_t *feed)
     feed->retry.log = feed->log;
     feed->retry.cancelable = 1;
 
-    feed->slice.handler = ngx_gitpod_feed_slice;
+    feed->slice.handler = ngx_gitpod_sync_slice;
     feed->slice.data = feed;
     feed->slice.log = feed->log;
 }
@@ -107,11 +86,12 @@ static void
 ngx_gitpod_feed_open(ngx_gitpod_feed_t *feed)
 {
     feed->open = 1;
-    feed->channels = 0;
+    feed->unconfirmed = 0;
+    feed->subscribed = 0;
     feed->reads_ready = 0;
     feed->asked = 0;
     feed->pinged = 0;
-    feed->sync = NGX_GITPOD_SYNC_IDLE;
+    feed->source = NULL;
     feed->messages_heard_ms = ngx_gitpod_now_ms();
 
     ngx_gitpod_count(feed->zone, NGX_GITPOD_N_REDIS_CONNECT);
@@ -137,14 +117,7 @@ ngx_gitpod_feed_close(ngx_gitpod_feed_t *feed)
     ngx_gitpod_redis_close(&feed->messages);
     ngx_gitpod_redis_close(&feed->reads);
 
-    if (feed->scan) {
-        freeReplyObject(feed->scan);
-        feed->scan = NULL;
-    }
-
-    if (feed->slice.posted) {
-        ngx_delete_posted_event(&feed->slice);
-    }
+    ngx_gitpod_sync_stop(feed);
 
     if (feed->retry.timer_set) {
         ngx_del_timer(&feed->retry);
@@ -158,11 +131,10 @@ ngx_gitpod_feed_close(ngx_gitpod_feed_t *feed)
     }
 
     feed->open = 0;
-    feed->sync = NGX_GITPOD_SYNC_IDLE;
 }
 
 
-static void
+void
 ngx_gitpod_feed_fail(ngx_gitpod_feed_t *feed, const char *why)
 {
     ngx_msec_t  delay;
@@ -248,9 +220,22 @@ ngx_gitpod_feed_login(ngx_gitpod_feed_t *feed, ngx_gitpod_redis_t *redis)
 static ngx_int_t
 ngx_gitpod_feed_subscribe(ngx_gitpod_feed_t *feed)
 {
-    return ngx_gitpod_redis_send(&feed->messages,
-                                 NGX_GITPOD_FEED_CHANNELS + 1,
-                                 ngx_gitpod_feed_subscriptions, NULL);
+    const char           *argv[2];
+    ngx_gitpod_source_t  *source;
+
+    argv[0] = "SUBSCRIBE";
+
+    for (source = ngx_gitpod_sources; source->channel; source++) {
+        argv[1] = source->channel;
+
+        if (ngx_gitpod_redis_send(&feed->messages, 2, argv, NULL) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        feed->unconfirmed++;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -277,14 +262,14 @@ ngx_gitpod_feed_tick(ngx_gitpod_feed_t *feed)
 
     /* a cursor that never comes back to 0 */
 
-    if (feed->sync != NGX_GITPOD_SYNC_IDLE
+    if (feed->source
         && now - feed->sync_started_ms > NGX_GITPOD_FEED_SYNC_MS)
     {
         ngx_gitpod_feed_fail(feed, "reading everything takes too long");
         return;
     }
 
-    if (feed->channels == NGX_GITPOD_FEED_CHANNELS
+    if (feed->subscribed
         && !feed->pinged
         && now - feed->messages_heard_ms >= NGX_GITPOD_FEED_PING_MS)
     {
@@ -298,14 +283,14 @@ ngx_gitpod_feed_tick(ngx_gitpod_feed_t *feed)
         }
     }
 
-    if (feed->sync != NGX_GITPOD_SYNC_IDLE || !feed->reads_ready
-        || feed->asked || feed->channels != NGX_GITPOD_FEED_CHANNELS)
+    if (feed->source || !feed->reads_ready || feed->asked
+        || !feed->subscribed)
     {
         return;
     }
 
     if (now - feed->sync_started_ms >= NGX_GITPOD_FEED_RESYNC_MS) {
-        ngx_gitpod_feed_resync(feed);
+        ngx_gitpod_sync_start(feed);
         return;
     }
 
@@ -368,14 +353,13 @@ ngx_gitpod_feed_push(ngx_gitpod_feed_t *feed, redisReply *reply)
     }
 
     if (ngx_strcmp(element[0]->str, "subscribe") == 0) {
-        feed->channels++;
-
-        if (feed->channels == NGX_GITPOD_FEED_CHANNELS) {
+        if (feed->unconfirmed && --feed->unconfirmed == 0) {
+            feed->subscribed = 1;
             feed->zone->feed.subscribed = 1;
             feed->zone->feed.changed_ms = ngx_gitpod_now_ms();
 
             if (feed->reads_ready) {
-                ngx_gitpod_feed_resync(feed);
+                ngx_gitpod_sync_start(feed);
             }
         }
 
@@ -404,14 +388,14 @@ static void
 ngx_gitpod_feed_apply(ngx_gitpod_feed_t *feed, ngx_str_t *channel,
     ngx_str_t *text)
 {
-    if (ngx_strcmp(channel->data, GP_REDIS_ROUTES_CHANNEL) == 0) {
-        ngx_gitpod_route_feed(feed->zone, NULL, text, feed->cidrs, feed->log);
+    ngx_gitpod_source_t  *source;
 
-    } else if (ngx_strcmp(channel->data, GP_REDIS_REVOCATIONS_CHANNEL) == 0) {
-        ngx_gitpod_revocation_message(feed->zone, text, feed->log);
+    for (source = ngx_gitpod_sources; source->channel; source++) {
 
-    } else if (ngx_strcmp(channel->data, GP_REDIS_KEY_SET_CHANNEL) == 0) {
-        (void) ngx_gitpod_keys_feed(feed->zone, text, feed->log);
+        if (ngx_strcmp(channel->data, source->channel) == 0) {
+            source->apply(feed, NULL, text);
+            return;
+        }
     }
 }
 
@@ -435,7 +419,7 @@ ngx_gitpod_feed_refused(ngx_gitpod_feed_t *feed, redisReply *reply)
 
 /* the reading connection: one command at a time */
 
-static ngx_int_t
+ngx_int_t
 ngx_gitpod_feed_ask(ngx_gitpod_feed_t *feed, int argc, const char **argv)
 {
     feed->asked = 1;
@@ -471,19 +455,8 @@ ngx_gitpod_feed_reply(ngx_gitpod_redis_t *redis, redisReply *reply)
 
     feed->asked = 0;
 
-    if (feed->sync == NGX_GITPOD_SYNC_KEYS) {
-        rc = ngx_gitpod_feed_keys(feed, reply);
-        freeReplyObject(reply);
-        return rc;
-    }
-
-    if (feed->sync == NGX_GITPOD_SYNC_REVOCATIONS
-        || feed->sync == NGX_GITPOD_SYNC_ROUTES)
-    {
-        feed->scan = reply;
-        feed->scan_at = 0;
-
-        return ngx_gitpod_feed_scan(feed);
+    if (feed->source) {
+        return ngx_gitpod_sync_reply(feed, reply);
     }
 
     freeReplyObject(reply);
@@ -491,226 +464,10 @@ ngx_gitpod_feed_reply(ngx_gitpod_redis_t *redis, redisReply *reply)
     if (!feed->reads_ready) {
         feed->reads_ready = 1;
 
-        if (feed->channels == NGX_GITPOD_FEED_CHANNELS) {
-            ngx_gitpod_feed_resync(feed);
+        if (feed->subscribed) {
+            ngx_gitpod_sync_start(feed);
         }
     }
 
     return feed->open ? NGX_OK : NGX_ERROR;
-}
-
-
-static void
-ngx_gitpod_feed_resync(ngx_gitpod_feed_t *feed)
-{
-    feed->sync = NGX_GITPOD_SYNC_REVOCATIONS;
-    feed->sync_started_ms = ngx_gitpod_now_ms();
-    feed->swept = 0;
-
-    feed->revocations_generation =
-                ngx_gitpod_sweep_begin(feed->zone, &feed->zone->revocations);
-    feed->routes_generation =
-                ngx_gitpod_sweep_begin(feed->zone, &feed->zone->routes);
-
-    (void) ngx_gitpod_feed_step(feed, "0");
-}
-
-
-/* Asks for what the state wants; NGX_ERROR: closed. */
-
-static ngx_int_t
-ngx_gitpod_feed_step(ngx_gitpod_feed_t *feed, const char *cursor)
-{
-    const char  *argv[5];
-
-    if (feed->sync == NGX_GITPOD_SYNC_KEYS) {
-        argv[0] = "GET";
-        argv[1] = GP_REDIS_KEY_SET;
-
-        return ngx_gitpod_feed_ask(feed, 2, argv);
-    }
-
-    argv[0] = "HSCAN";
-    argv[1] = (feed->sync == NGX_GITPOD_SYNC_ROUTES) ? GP_REDIS_ROUTES
-                                                     : GP_REDIS_REVOCATIONS;
-    argv[2] = cursor;
-    argv[3] = "COUNT";
-    argv[4] = NGX_GITPOD_FEED_SCAN_COUNT;
-
-    return ngx_gitpod_feed_ask(feed, 5, argv);
-}
-
-
-/* Applies the reply at hand for at most a slice of time. */
-
-static ngx_int_t
-ngx_gitpod_feed_scan(ngx_gitpod_feed_t *feed)
-{
-    uint64_t      until;
-    ngx_str_t     field, value;
-    ngx_int_t     rc;
-    redisReply   *reply, *list, **element;
-
-    reply = feed->scan;
-
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2
-        || reply->element[0]->type != REDIS_REPLY_STRING
-        || reply->element[1]->type != REDIS_REPLY_ARRAY
-        || reply->element[1]->elements % 2)
-    {
-        ngx_gitpod_feed_fail(feed, "its answer to HSCAN is none");
-        return NGX_ERROR;
-    }
-
-    list = reply->element[1];
-    until = ngx_gitpod_now_us() + NGX_GITPOD_REDIS_SLICE_US;
-
-    while (feed->scan_at + 1 < list->elements) {
-        element = &list->element[feed->scan_at];
-        feed->scan_at += 2;
-
-        if (element[0]->type != REDIS_REPLY_STRING
-            || element[1]->type != REDIS_REPLY_STRING)
-        {
-            ngx_gitpod_feed_fail(feed, "its answer to HSCAN is none");
-            return NGX_ERROR;
-        }
-
-        field.data = (u_char *) element[0]->str;
-        field.len = (size_t) element[0]->len;
-        value.data = (u_char *) element[1]->str;
-        value.len = (size_t) element[1]->len;
-
-        if (feed->sync == NGX_GITPOD_SYNC_ROUTES) {
-            ngx_gitpod_route_feed(feed->zone, &field, &value, feed->cidrs,
-                                  feed->log);
-        } else {
-            ngx_gitpod_revocation_feed(feed->zone, &field, &value, feed->log);
-        }
-
-        if (ngx_gitpod_now_us() >= until) {
-            ngx_post_event(&feed->slice, &ngx_posted_next_events);
-            return NGX_AGAIN;
-        }
-    }
-
-    feed->scan = NULL;
-
-    if (ngx_strcmp(reply->element[0]->str, "0") == 0) {
-        feed->sync++;
-        feed->sweep_at = 0;
-        rc = ngx_gitpod_feed_sweep(feed);
-
-    } else {
-        rc = ngx_gitpod_feed_step(feed, reply->element[0]->str);
-    }
-
-    freeReplyObject(reply);
-
-    return rc;
-}
-
-
-static ngx_int_t
-ngx_gitpod_feed_sweep(ngx_gitpod_feed_t *feed)
-{
-    uint32_t             generation;
-    uint64_t             until;
-    ngx_int_t            rc;
-    ngx_gitpod_table_t  *table;
-
-    if (feed->sync == NGX_GITPOD_SYNC_ROUTES_SWEEP) {
-        table = &feed->zone->routes;
-        generation = feed->routes_generation;
-
-    } else {
-        table = &feed->zone->revocations;
-        generation = feed->revocations_generation;
-    }
-
-    until = ngx_gitpod_now_us() + NGX_GITPOD_REDIS_SLICE_US;
-
-    rc = ngx_gitpod_sweep(feed->zone, table, generation, &feed->sweep_at,
-                          until, &feed->swept);
-
-    if (rc == NGX_DECLINED) {
-        ngx_gitpod_feed_fail(feed, "another worker took over");
-        return NGX_ERROR;
-    }
-
-    if (rc == NGX_AGAIN) {
-        ngx_post_event(&feed->slice, &ngx_posted_next_events);
-        return NGX_AGAIN;
-    }
-
-    if (feed->sync == NGX_GITPOD_SYNC_ROUTES_SWEEP) {
-        ngx_gitpod_feed_synced(feed);
-        return NGX_OK;
-    }
-
-    __atomic_store_n(&feed->zone->feed.revocations_synced, 1,
-                     __ATOMIC_RELEASE);
-
-    feed->sync = NGX_GITPOD_SYNC_KEYS;
-
-    return ngx_gitpod_feed_step(feed, NULL);
-}
-
-
-static void
-ngx_gitpod_feed_slice(ngx_event_t *ev)
-{
-    ngx_int_t           rc;
-    ngx_gitpod_feed_t  *feed;
-
-    feed = ev->data;
-
-    rc = feed->scan ? ngx_gitpod_feed_scan(feed) : ngx_gitpod_feed_sweep(feed);
-
-    if (rc == NGX_OK) {
-        ngx_gitpod_redis_resume(&feed->reads);
-    }
-}
-
-
-static ngx_int_t
-ngx_gitpod_feed_keys(ngx_gitpod_feed_t *feed, redisReply *reply)
-{
-    ngx_str_t  text;
-
-    /* none there: those of the file stay */
-
-    if (reply->type == REDIS_REPLY_STRING) {
-        text.data = (u_char *) reply->str;
-        text.len = (size_t) reply->len;
-
-        (void) ngx_gitpod_keys_feed(feed->zone, &text, feed->log);
-    }
-
-    feed->sync = NGX_GITPOD_SYNC_ROUTES;
-
-    return ngx_gitpod_feed_step(feed, "0");
-}
-
-
-static void
-ngx_gitpod_feed_synced(ngx_gitpod_feed_t *feed)
-{
-    uint64_t  now;
-
-    now = ngx_gitpod_now_ms();
-
-    feed->sync = NGX_GITPOD_SYNC_IDLE;
-    feed->failures = 0;
-
-    feed->zone->feed.synced_ms = now;
-    __atomic_store_n(&feed->zone->feed.routes_synced, 1, __ATOMIC_RELEASE);
-
-    ngx_gitpod_count(feed->zone, NGX_GITPOD_N_RESYNC);
-
-    ngx_log_error(NGX_LOG_NOTICE, feed->log, 0,
-                  "gitpod: synced with Redis in %uL ms: %uD routes, "
-                  "%uD revocations; %ui dropped",
-                  now - feed->sync_started_ms, feed->zone->routes.live,
-                  feed->zone->revocations.live, feed->swept);
 }

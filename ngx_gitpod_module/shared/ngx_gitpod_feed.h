@@ -22,17 +22,34 @@
 #define NGX_GITPOD_FEED_SCAN_COUNT  "200"   /* fields a step asks for */
 
 
-typedef enum {
-    NGX_GITPOD_SYNC_IDLE = 0,
-    NGX_GITPOD_SYNC_REVOCATIONS,
-    NGX_GITPOD_SYNC_REVOCATIONS_SWEEP,
-    NGX_GITPOD_SYNC_KEYS,
-    NGX_GITPOD_SYNC_ROUTES,
-    NGX_GITPOD_SYNC_ROUTES_SWEEP
-} ngx_gitpod_sync_e;
+typedef struct ngx_gitpod_feed_s  ngx_gitpod_feed_t;
 
+/* field: of the hash, or NULL when the text is a message or a whole string */
+typedef void (*ngx_gitpod_source_apply_pt)(ngx_gitpod_feed_t *feed,
+    ngx_str_t *field, ngx_str_t *text);
+
+
+typedef enum {
+    NGX_GITPOD_SOURCE_MESSAGES = 0,     /* nothing is kept in Redis */
+    NGX_GITPOD_SOURCE_STRING,
+    NGX_GITPOD_SOURCE_HASH
+} ngx_gitpod_source_e;
+
+
+/* One thing that Redis tells about; offsets are those of the zone. */
 
 typedef struct {
+    const char                  *channel;   /* NULL: end of the list */
+    const char                  *key;
+    ngx_gitpod_source_e          type;
+    ngx_gitpod_source_apply_pt   apply;
+    size_t                       table;     /* swept, of a hash */
+    ngx_gitpod_expired_pt        expired;   /* NULL: untouched is gone */
+    size_t                       synced;    /* uint32_t set to 1, or 0 */
+} ngx_gitpod_source_t;
+
+
+struct ngx_gitpod_feed_s {
     ngx_gitpod_zone_t   *zone;
     ngx_log_t           *log;
     ngx_addr_t           addr;
@@ -46,16 +63,15 @@ typedef struct {
     ngx_event_t          retry;
     ngx_event_t          slice;         /* the rest of a reply or sweep */
 
-    ngx_gitpod_sync_e    sync;
+    ngx_gitpod_source_t *source;        /* being read; NULL: none */
     redisReply          *scan;          /* being applied, in slices */
     size_t               scan_at;
     uint32_t             sweep_at;
-    uint32_t             routes_generation;
-    uint32_t             revocations_generation;
+    uint32_t             generation;    /* of the sweep */
     ngx_uint_t           swept;
     uint64_t             sync_started_ms;
 
-    ngx_uint_t           channels;      /* that are subscribed */
+    ngx_uint_t           unconfirmed;   /* subscriptions */
     ngx_uint_t           failures;      /* in a row */
     uint64_t             messages_heard_ms;
     uint64_t             reads_asked_ms;
@@ -63,16 +79,44 @@ typedef struct {
 
     unsigned             active:1;      /* this worker holds the lease */
     unsigned             open:1;        /* connecting or connected */
+    unsigned             subscribed:1;  /* to all channels */
     unsigned             reads_ready:1;
     unsigned             asked:1;       /* "reads" owes an answer */
     unsigned             pinged:1;
-} ngx_gitpod_feed_t;
+};
 
 
 void ngx_gitpod_feed_init(ngx_gitpod_feed_t *feed);
 void ngx_gitpod_feed_start(ngx_gitpod_feed_t *feed);
 void ngx_gitpod_feed_tick(ngx_gitpod_feed_t *feed);
 void ngx_gitpod_feed_stop(ngx_gitpod_feed_t *feed);
+
+/* Both connections are dropped, to be opened again later. */
+void ngx_gitpod_feed_fail(ngx_gitpod_feed_t *feed, const char *why);
+
+/* Sends a command on the reading connection; NGX_ERROR: closed. */
+ngx_int_t ngx_gitpod_feed_ask(ngx_gitpod_feed_t *feed, int argc,
+    const char **argv);
+
+
+/* reading everything */
+
+void ngx_gitpod_sync_start(ngx_gitpod_feed_t *feed);
+void ngx_gitpod_sync_stop(ngx_gitpod_feed_t *feed);
+
+/* Takes the reply; as ngx_gitpod_redis_reply_pt. */
+ngx_int_t ngx_gitpod_sync_reply(ngx_gitpod_feed_t *feed, redisReply *reply);
+
+/* The rest of a reply or of a sweep. */
+void ngx_gitpod_sync_slice(ngx_event_t *ev);
+
+
+#define ngx_gitpod_source_table(feed)                                         \
+    ((ngx_gitpod_table_t *)                                                   \
+     (void *) ((u_char *) (feed)->zone + (feed)->source->table))
+
+
+extern ngx_gitpod_source_t  ngx_gitpod_sources[];
 
 
 #endif /* _NGX_GITPOD_FEED_H_INCLUDED_ */

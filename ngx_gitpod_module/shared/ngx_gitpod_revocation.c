@@ -188,6 +188,16 @@ ngx_gitpod_revocation_message(ngx_gitpod_zone_t *zone, ngx_str_t *text,
 }
 
 
+/* A Redis that lost its data must not make revoked tokens good again. */
+
+ngx_uint_t
+ngx_gitpod_revocation_expired(void *epoch)
+{
+    return (time_t) *(uint64_t *) epoch
+           < ngx_time() - GP_SESSION_TTL_S - GP_JOSE_LEEWAY_S;
+}
+
+
 static void
 ngx_gitpod_revocation_apply(ngx_gitpod_zone_t *zone, ngx_gitpod_revoked_e kind,
     ngx_str_t *id, uint64_t epoch, ngx_log_t *log)

@@ -307,16 +307,12 @@ ngx_gitpod_sweep_begin(ngx_gitpod_zone_t *zone, ngx_gitpod_table_t *table)
 
 ngx_int_t
 ngx_gitpod_sweep(ngx_gitpod_zone_t *zone, ngx_gitpod_table_t *table,
-    uint32_t generation, uint32_t *n, uint64_t until_us, ngx_uint_t *swept)
+    uint32_t generation, ngx_gitpod_expired_pt expired, uint32_t *n,
+    uint64_t until_us, ngx_uint_t *swept)
 {
     void       *value;
-    time_t      dead;
     ngx_str_t   key;
     ngx_uint_t  i;
-
-    /* a Redis that lost its data must not make revoked tokens good again */
-
-    dead = ngx_time() - GP_SESSION_TTL_S - GP_JOSE_LEEWAY_S;
 
     for ( ;; ) {
 
@@ -339,8 +335,7 @@ ngx_gitpod_sweep(ngx_gitpod_zone_t *zone, ngx_gitpod_table_t *table,
             }
 
             if (!ngx_gitpod_table_touched(table, *n)
-                && (table != &zone->revocations
-                    || (time_t) *(uint64_t *) value < dead))
+                && (expired == NULL || expired(value)))
             {
                 ngx_gitpod_table_drop(table, *n);
                 (*swept)++;

@@ -144,12 +144,18 @@ void ngx_gitpod_revocation_feed(ngx_gitpod_zone_t *zone, ngx_str_t *field,
 void ngx_gitpod_revocation_message(ngx_gitpod_zone_t *zone, ngx_str_t *text,
     ngx_log_t *log);
 
+/* 1: what that epoch refuses has expired anyway. */
+ngx_uint_t ngx_gitpod_revocation_expired(void *epoch);
+
 /* NGX_OK: taken, or the same; NGX_DECLINED: there is no usable key in it. */
 ngx_int_t ngx_gitpod_keys_feed(ngx_gitpod_zone_t *zone, ngx_str_t *text,
     ngx_log_t *log);
 
 /* Frees what this process parsed. */
 void ngx_gitpod_keys_done(void);
+
+/* What the sweep leaves although it was not touched: 0. */
+typedef ngx_uint_t (*ngx_gitpod_expired_pt)(void *value);
 
 /*
  * What was not touched since the begin goes.  NGX_AGAIN: more to do, *n says
@@ -158,7 +164,8 @@ void ngx_gitpod_keys_done(void);
 uint32_t ngx_gitpod_sweep_begin(ngx_gitpod_zone_t *zone,
     ngx_gitpod_table_t *table);
 ngx_int_t ngx_gitpod_sweep(ngx_gitpod_zone_t *zone, ngx_gitpod_table_t *table,
-    uint32_t generation, uint32_t *n, uint64_t until_us, ngx_uint_t *swept);
+    uint32_t generation, ngx_gitpod_expired_pt expired, uint32_t *n,
+    uint64_t until_us, ngx_uint_t *swept);
 
 /* Forgets what auth said about a user or a token. */
 void ngx_gitpod_credential_forget(ngx_gitpod_zone_t *zone,
