@@ -6,6 +6,7 @@
 
 
 #include "ngx_http_gitpod_probe.h"
+#include "ngx_http_gitpod_observe.h"
 
 
 typedef struct {
@@ -16,12 +17,16 @@ typedef struct {
 } ngx_http_gitpod_metric_t;
 
 
+static ngx_uint_t ngx_http_gitpod_metrics_open(ngx_http_request_t *r);
+static void ngx_http_gitpod_metrics_rename(ngx_buf_t *b);
 static u_char *ngx_http_gitpod_metrics_counters(u_char *p, u_char *last,
     ngx_gitpod_zone_t *zone);
 static u_char *ngx_http_gitpod_metrics_gauges(u_char *p, u_char *last,
     ngx_gitpod_zone_t *zone);
 static u_char *ngx_http_gitpod_metrics_gauge(u_char *p, u_char *last,
     const char *name, uint64_t value, const char *help);
+static u_char *ngx_http_gitpod_metrics_seconds(u_char *p, u_char *last,
+    const char *name, uint64_t ms, const char *help);
 static u_char *ngx_http_gitpod_metrics_workers(u_char *p, u_char *last,
     ngx_gitpod_zone_t *zone);
 static u_char *ngx_http_gitpod_metrics_checks(u_char *p, u_char *last,
@@ -132,14 +137,18 @@ static ngx_http_gitpod_metric_t  ngx_http_gitpod_counters[] = {
 
 ngx_buf_t *
 ngx_http_gitpod_metrics(ngx_http_request_t *r, ngx_gitpod_zone_t *zone,
-    ngx_http_gitpod_probe_main_conf_t *pmcf)
+    ngx_http_gitpod_probe_main_conf_t *pmcf, ngx_str_t *type)
 {
-    size_t      size;
-    ngx_buf_t  *b;
+    size_t       size;
+    ngx_buf_t   *b;
+    ngx_uint_t   open;
+
+    open = ngx_http_gitpod_metrics_open(r);
 
     size = 256 * (NGX_GITPOD_COUNTERS_N + 32)
            + 128 * NGX_GITPOD_WORKERS_MAX
-           + 512 * (pmcf->checks.nelts + 1);
+           + 512 * (pmcf->checks.nelts + 1)
+           + ngx_http_gitpod_observe_metrics_size();
 
     b = ngx_create_temp_buf(r->pool, size);
     if (b == NULL) {
@@ -150,8 +159,92 @@ ngx_http_gitpod_metrics(ngx_http_request_t *r, ngx_gitpod_zone_t *zone,
     b->last = ngx_http_gitpod_metrics_gauges(b->last, b->end, zone);
     b->last = ngx_http_gitpod_metrics_workers(b->last, b->end, zone);
     b->last = ngx_http_gitpod_metrics_checks(b->last, b->end, zone, pmcf);
+    b->last = ngx_http_gitpod_observe_metrics(b->last, b->end, zone, open);
+
+    if (open) {
+        ngx_http_gitpod_metrics_rename(b);
+        b->last = ngx_slprintf(b->last, b->end, "# EOF\n");
+        ngx_str_set(type, "application/openmetrics-text; version=1.0.0; "
+                          "charset=utf-8");
+
+    } else {
+        ngx_str_set(type, "text/plain; version=0.0.4");
+    }
 
     return b;
+}
+
+
+/* OpenMetrics only where it adds something: with exemplars, when asked for. */
+
+static ngx_uint_t
+ngx_http_gitpod_metrics_open(ngx_http_request_t *r)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    static char       open[] = "application/openmetrics-text";
+
+    if (!ngx_http_gitpod_observe_exemplars(r)) {
+        return 0;
+    }
+
+    part = &r->headers_in.headers.part;
+
+    for ( ; part; part = part->next) {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            if (h[i].key.len == sizeof("Accept") - 1
+                && ngx_strncasecmp(h[i].key.data, (u_char *) "Accept",
+                                   sizeof("Accept") - 1)
+                   == 0
+                && ngx_strnstr(h[i].value.data, open, h[i].value.len))
+            {
+                return 1;
+            }
+        }
+    }
+
+    return 0;
+}
+
+
+/*
+ * There a counter is called "x" where it is described and "x_total" where its
+ * value stands.
+ */
+
+static void
+ngx_http_gitpod_metrics_rename(ngx_buf_t *b)
+{
+    u_char  *p, *to, *end, *name;
+
+    to = b->pos;
+
+    for (p = b->pos; p < b->last; p = end) {
+
+        end = ngx_strlchr(p, b->last, LF);
+        end = end ? end + 1 : b->last;
+
+        if (*p == '#') {
+
+            /* "# HELP " and "# TYPE " are 7 bytes */
+
+            name = ngx_strlchr(p + 7, end, ' ');
+
+            if (name && ngx_strncmp(name - 6, "_total", 6) == 0) {
+                to = ngx_movemem(to, p, name - 6 - p);
+                p = name;
+            }
+        }
+
+        to = ngx_movemem(to, p, end - p);
+    }
+
+    b->last = to;
 }
 
 
@@ -219,12 +312,14 @@ ngx_http_gitpod_metrics_gauges(u_char *p, u_char *last,
     p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_routes_synced",
                       zone->feed.routes_synced,
                       "1 after the first complete reading.");
-    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_redis_heard_age_ms",
+    p = ngx_http_gitpod_metrics_seconds(p, last,
+                      "gitpod_redis_heard_age_seconds",
                       zone->feed.heard_ms ? now - zone->feed.heard_ms : 0,
-                      "Milliseconds since Redis said anything.");
-    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_redis_resync_age_ms",
+                      "Since Redis said anything.");
+    p = ngx_http_gitpod_metrics_seconds(p, last,
+                      "gitpod_redis_resync_age_seconds",
                       zone->feed.synced_ms ? now - zone->feed.synced_ms : 0,
-                      "Milliseconds since the last complete reading.");
+                      "Since the last complete reading.");
 
     return p;
 }
@@ -236,6 +331,16 @@ ngx_http_gitpod_metrics_gauge(u_char *p, u_char *last, const char *name,
 {
     return ngx_slprintf(p, last, "# HELP %s %s\n# TYPE %s gauge\n%s %uL\n",
                         name, help, name, name, value);
+}
+
+
+static u_char *
+ngx_http_gitpod_metrics_seconds(u_char *p, u_char *last, const char *name,
+    uint64_t ms, const char *help)
+{
+    return ngx_slprintf(p, last,
+                        "# HELP %s %s\n# TYPE %s gauge\n%s %uL.%03uL\n",
+                        name, help, name, name, ms / 1000, ms % 1000);
 }
 
 
@@ -269,9 +374,9 @@ ngx_http_gitpod_metrics_workers(u_char *p, u_char *last,
     p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_workers", n,
                       "Workers that run.");
 
-    return ngx_http_gitpod_metrics_gauge(p, last, "gitpod_worker_lag_ms",
-                      worst,
-                      "Milliseconds the latest event loop was late by.");
+    return ngx_http_gitpod_metrics_seconds(p, last,
+                      "gitpod_worker_lag_seconds", worst,
+                      "What the latest event loop was late by.");
 }
 
 

@@ -225,13 +225,13 @@ ngx_http_gitpod_probe_handler(ngx_http_request_t *r)
     size_t                              size;
     ngx_buf_t                          *b;
     ngx_int_t                           rc;
+    ngx_str_t                           type;
     ngx_uint_t                          ok, verbose;
     ngx_gitpod_zone_t                  *zone;
     ngx_http_gitpod_probe_loc_conf_t   *plcf;
     ngx_http_gitpod_probe_main_conf_t  *pmcf;
 
     static ngx_str_t  json = ngx_string("application/json");
-    static ngx_str_t  text = ngx_string("text/plain; version=0.0.4");
 
     if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
         return NGX_HTTP_NOT_ALLOWED;
@@ -252,9 +252,9 @@ ngx_http_gitpod_probe_handler(ngx_http_request_t *r)
     }
 
     if (plcf->probe == NGX_HTTP_GITPOD_PROBE_METRICS) {
-        b = ngx_http_gitpod_metrics(r, zone, pmcf);
+        b = ngx_http_gitpod_metrics(r, zone, pmcf, &type);
 
-        return ngx_http_gitpod_probe_send(r, NGX_HTTP_OK, &text, b);
+        return ngx_http_gitpod_probe_send(r, NGX_HTTP_OK, &type, b);
     }
 
     size = 128 + NGX_HTTP_GITPOD_PROBE_LINE * (pmcf->checks.nelts + 2)

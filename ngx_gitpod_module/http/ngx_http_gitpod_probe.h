@@ -94,10 +94,11 @@ void ngx_http_gitpod_probe_fastcgi(ngx_http_gitpod_check_t *check,
 void ngx_http_gitpod_probe_fastcgi_cancel(ngx_http_gitpod_check_t *check);
 
 
-/* metrics: the body, or NULL */
+/* metrics: the body and its type, or NULL */
 
 ngx_buf_t *ngx_http_gitpod_metrics(ngx_http_request_t *r,
-    ngx_gitpod_zone_t *zone, ngx_http_gitpod_probe_main_conf_t *pmcf);
+    ngx_gitpod_zone_t *zone, ngx_http_gitpod_probe_main_conf_t *pmcf,
+    ngx_str_t *type);
 
 
 extern ngx_module_t  ngx_http_gitpod_probe_module;

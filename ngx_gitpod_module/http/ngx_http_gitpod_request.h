@@ -111,6 +111,7 @@ struct ngx_http_gitpod_ctx_s {
 
     ngx_queue_t                    live;
     ngx_str_t                      reason;        /* why it was refused */
+    ngx_uint_t                     observed;      /* class + 1; 0: none yet */
 
     unsigned                       page:1;        /* a person's navigation */
     unsigned                       html:1;

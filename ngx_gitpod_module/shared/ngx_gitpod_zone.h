@@ -11,10 +11,11 @@
 
 #include "ngx_gitpod.h"
 #include "ngx_gitpod_table.h"
+#include "ngx_gitpod_observe.h"
 
 
 #define NGX_GITPOD_MAGIC            0x676974706f64aa01
-#define NGX_GITPOD_LAYOUT           1
+#define NGX_GITPOD_LAYOUT           2
 
 #define NGX_GITPOD_ZONE_MIN         (1024 * 1024)
 #define NGX_GITPOD_WORKERS_MAX      256     /* two generations of 128 */
@@ -96,6 +97,7 @@ struct ngx_gitpod_zone_s {
     ngx_gitpod_feed_state_t    feed;
     ngx_gitpod_check_record_t  checks[NGX_GITPOD_CHECKS_MAX];
     ngx_gitpod_worker_t        workers[NGX_GITPOD_WORKERS_MAX];
+    ngx_gitpod_observe_t       observe;
 };
 
 
@@ -170,6 +172,22 @@ ngx_int_t ngx_gitpod_sweep(ngx_gitpod_zone_t *zone, ngx_gitpod_table_t *table,
 /* Forgets what auth said about a user or a token. */
 void ngx_gitpod_credential_forget(ngx_gitpod_zone_t *zone,
     ngx_gitpod_revoked_e kind, ngx_str_t *id);
+
+
+/* observing */
+
+/* The number of a class; NGX_GITPOD_NO_CLASS: there are too many. */
+ngx_uint_t ngx_gitpod_class_enter(ngx_gitpod_zone_t *zone, ngx_str_t *name);
+
+/* The shard of this worker. */
+ngx_gitpod_class_t *ngx_gitpod_class(ngx_gitpod_zone_t *zone,
+    ngx_uint_t class);
+
+/* trace: NGX_GITPOD_TRACE_LEN hex digits. */
+void ngx_gitpod_exemplar_note(ngx_gitpod_zone_t *zone, ngx_uint_t class,
+    uint64_t took_ms, u_char *trace);
+void ngx_gitpod_exemplar_read(ngx_gitpod_zone_t *zone, ngx_uint_t class,
+    ngx_uint_t bucket, ngx_gitpod_exemplar_t *copy);
 
 
 /* checks */

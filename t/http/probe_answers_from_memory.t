@@ -176,7 +176,7 @@ my (%seen, %typed);
 for my $line (split /\n/, $r->{body}) {
     if ($line =~ /^# TYPE (\S+) (?:counter|gauge)$/) { ok(!$typed{$1}++, "$1 has one type"); next }
     next if $line =~ /^# HELP \S+ .+\.$/;
-    my ($name, $labels) = $line =~ /^([a-z_]+)(\{[a-z_]+="[a-z_]+"(?:,[a-z_]+="[a-z_]+")*\})? \d+$/ or do { fail("a line of metrics: $line"); next };
+    my ($name, $labels) = $line =~ /^([a-z_]+)(\{[a-z_]+="[a-z_]+"(?:,[a-z_]+="[a-z_]+")*\})? \d+(?:\.\d{3})?$/ or do { fail("a line of metrics: $line"); next };
     ok($typed{$name}, "$name has its type before its samples") if !$seen{$name}++;
     is($seen{ $name . ($labels // '') . ' ' }++, 0, "$name" . ($labels // '') . ' comes once') if $seen{ $name . ($labels // '') . ' ' };
 }

@@ -49,6 +49,16 @@ for my $name ($page =~ /^### (gitpod_\w+)$/mg) {
     fault("docs/directives.md: there is no directive $name") if !$directive{$name};
 }
 
+my $metrics = slurp('docs/metrics.md');
+my %family;
+$family{$1} = 1 while $module =~ /"(?:# (?:HELP|TYPE) )?(gitpod_[a-z_]+?(?:_total|_seconds|_max|_bytes)|gitpod_(?:routes|revocations|credential_cache|keys|workers|check)(?:_synced)?)[" ]/g;
+for my $name (sort keys %family) {
+    fault("docs/metrics.md: no row names $name") if $metrics !~ /^\|[^|]*`$name`/m;
+}
+for my $name ($metrics =~ /`(gitpod_[a-z_]+_total)`/g) {
+    fault("docs/metrics.md: there is no metric $name") if !$family{$name};
+}
+
 # ---- services: docs/services/NAME.md ----
 
 for my $main (glob 'plugins/*/main.c') {
