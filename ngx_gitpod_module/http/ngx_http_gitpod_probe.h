@@ -10,11 +10,11 @@
 
 
 #include "ngx_http_gitpod.h"
+#include "ngx_http_gitpod_fastcgi.h"
 #include "ngx_gitpod_zone.h"
 
 
 #define NGX_HTTP_GITPOD_LAG_MAX        5000     /* ms a worker may be stuck */
-#define NGX_HTTP_GITPOD_ANSWER_MAX     8192     /* bytes of a health answer */
 
 /* a result older than two intervals, its timeout and this is none */
 #define NGX_HTTP_GITPOD_CHECK_GRACE    (NGX_GITPOD_LEASE_MS + 2000)
@@ -37,11 +37,7 @@ typedef enum {
 } ngx_http_gitpod_probe_e;
 
 
-typedef struct ngx_http_gitpod_check_s    ngx_http_gitpod_check_t;
-typedef struct ngx_http_gitpod_fastcgi_s  ngx_http_gitpod_fastcgi_t;
-
-
-struct ngx_http_gitpod_check_s {
+typedef struct {
     ngx_str_t                    name;
     ngx_http_gitpod_check_e      type;
     ngx_addr_t                   addr;
@@ -57,7 +53,7 @@ struct ngx_http_gitpod_check_s {
     ngx_event_t                  timer;
     uint64_t                     started_ms;
     ngx_http_gitpod_fastcgi_t   *fastcgi;       /* under way */
-};
+} ngx_http_gitpod_check_t;
 
 
 typedef struct {
@@ -85,13 +81,6 @@ void ngx_http_gitpod_check_done(ngx_http_gitpod_check_t *check, ngx_uint_t ok,
 ngx_uint_t ngx_http_gitpod_check_passed(ngx_http_gitpod_check_t *check,
     ngx_gitpod_zone_t *zone, ngx_gitpod_check_state_t *state,
     const char **why);
-
-
-/* fastcgi: asks a plugin for its health; calls ngx_http_gitpod_check_done() */
-
-void ngx_http_gitpod_probe_fastcgi(ngx_http_gitpod_check_t *check,
-    ngx_log_t *log);
-void ngx_http_gitpod_probe_fastcgi_cancel(ngx_http_gitpod_check_t *check);
 
 
 /* metrics: the body and its type, or NULL */

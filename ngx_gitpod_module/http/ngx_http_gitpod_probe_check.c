@@ -21,6 +21,11 @@ static void ngx_http_gitpod_check_redis(ngx_http_gitpod_check_t *check);
 static void ngx_http_gitpod_check_routes(ngx_http_gitpod_check_t *check);
 static void ngx_http_gitpod_check_keys(ngx_http_gitpod_check_t *check,
     ngx_log_t *log);
+static void ngx_http_gitpod_check_fastcgi(ngx_http_gitpod_check_t *check,
+    ngx_log_t *log);
+static void ngx_http_gitpod_check_answered(void *data, ngx_int_t status,
+    ngx_str_t *text);
+static void ngx_http_gitpod_check_cancel(ngx_http_gitpod_check_t *check);
 
 
 static ngx_str_t  ngx_http_gitpod_check_types[] = {
@@ -257,7 +262,7 @@ ngx_http_gitpod_check_exit(ngx_http_gitpod_probe_main_conf_t *pmcf)
     check = pmcf->checks.elts;
 
     for (i = 0; i < pmcf->checks.nelts; i++) {
-        ngx_http_gitpod_probe_fastcgi_cancel(&check[i]);
+        ngx_http_gitpod_check_cancel(&check[i]);
     }
 }
 
@@ -274,7 +279,7 @@ ngx_http_gitpod_check_run(ngx_event_t *ev)
     check = ev->data;
 
     if (!ngx_gitpod_lease_held(check->zone)) {
-        ngx_http_gitpod_probe_fastcgi_cancel(check);
+        ngx_http_gitpod_check_cancel(check);
 
         ngx_add_timer(ev, ngx_min(check->interval,
                                   NGX_HTTP_GITPOD_CHECK_IDLE_MS));
@@ -311,7 +316,7 @@ ngx_http_gitpod_check_run(ngx_event_t *ev)
         break;
 
     case NGX_HTTP_GITPOD_CHECK_FASTCGI:
-        ngx_http_gitpod_probe_fastcgi(check, ev->log);
+        ngx_http_gitpod_check_fastcgi(check, ev->log);
         break;
     }
 }
@@ -363,6 +368,57 @@ ngx_http_gitpod_check_keys(ngx_http_gitpod_check_t *check, ngx_log_t *log)
     } else {
         ngx_http_gitpod_check_done(check, 0,
                                    "no key in the file and none in Redis");
+    }
+}
+
+
+static void
+ngx_http_gitpod_check_fastcgi(ngx_http_gitpod_check_t *check, ngx_log_t *log)
+{
+    static ngx_str_t  path = ngx_string(GP_PATH_HEALTH);
+    static ngx_str_t  body = ngx_null_string;
+
+    check->fastcgi = ngx_http_gitpod_fastcgi_call(&check->addr, &path, &body,
+                                            check->timeout, log,
+                                            ngx_http_gitpod_check_answered,
+                                            check);
+    if (check->fastcgi == NULL) {
+        ngx_http_gitpod_check_done(check, 0, "cannot connect");
+    }
+}
+
+
+static void
+ngx_http_gitpod_check_answered(void *data, ngx_int_t status, ngx_str_t *text)
+{
+    ngx_http_gitpod_check_t *check = data;
+
+    u_char  why[NGX_GITPOD_CHECK_TEXT_MAX];
+
+    check->fastcgi = NULL;
+
+    if (status == NGX_HTTP_OK) {
+        ngx_http_gitpod_check_done(check, 1, "answers");
+
+    } else if (status == NGX_ERROR) {
+        ngx_http_gitpod_check_done(check, 0, (char *) text->data);
+
+    } else {
+        (void) ngx_snprintf(why, NGX_GITPOD_CHECK_TEXT_MAX, "status %i: %V%Z",
+                            status, text);
+        why[NGX_GITPOD_CHECK_TEXT_MAX - 1] = '\0';
+
+        ngx_http_gitpod_check_done(check, 0, (char *) why);
+    }
+}
+
+
+static void
+ngx_http_gitpod_check_cancel(ngx_http_gitpod_check_t *check)
+{
+    if (check->fastcgi) {
+        ngx_http_gitpod_fastcgi_cancel(check->fastcgi);
+        check->fastcgi = NULL;
     }
 }
 

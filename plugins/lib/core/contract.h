@@ -86,6 +86,7 @@
 
 /* ---- FastCGI parameters the gateway sets (never HTTP_*, so no client can) ---- */
 
+#define GP_PARAM_PATH            "GITPOD_PATH"        /* what is asked for; the kit routes by it alone */
 #define GP_PARAM_USER            "GITPOD_USER"        /* user id, empty when anonymous */
 #define GP_PARAM_CREDENTIAL      "GITPOD_CREDENTIAL"  /* session | token | none */
 #define GP_PARAM_CREDENTIAL_ID   "GITPOD_CREDENTIAL_ID" /* session id or token id */
