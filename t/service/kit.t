@@ -334,6 +334,53 @@ subtest 'health and metrics' => sub {
     is_deeply \@twice, [], 'each metric is described once';
 };
 
+subtest 'gRPC-web' => sub {
+    # messages, then the trailers of the last frame
+    my $web = sub {
+        my ($path, $body, %param) = @_;
+        my $res = rpc($path, $body, CONTENT_TYPE => 'application/grpc-web+proto', %param);
+        my @e = envelopes($res->{body});
+        my $end = @e && $e[-1][0] == 0x80 ? (pop @e)->[1] : '';
+        return { %$res, messages => [ map { $_->[1] } @e ], flags => [ map { $_->[0] } @e ], trailer => { $end =~ /^([a-z-]+): (.*)\r\n/mg } };
+    };
+    my $fails = sub {
+        my ($res, $status, $text, $what) = @_;
+        ok $res->{status} == 200 && !@{ $res->{messages} } && ($res->{trailer}{'grpc-status'} // -1) == $status
+            && ($res->{trailer}{'grpc-message'} // '') =~ $text, $what or diag explain $res;
+    };
+    my $amber = envelope("\x0a\x05amber");
+
+    my $res = $web->($get, $amber, GITPOD_USER => 'u1');
+    is $res->{status}, 200, 'a unary call is answered';
+    is_deeply [ header($res, 'Content-Type') ], ['application/grpc-web+proto'], 'in its form';
+    is_deeply $res->{flags}, [0], 'with one message';
+    like $res->{messages}[0], qr/^\x0a.\x0a\x05amber/s, 'in protobuf';
+    is_deeply $res->{trailer}, { 'grpc-status' => 0 }, 'and the status 0 in the last frame';
+    is_deeply [ header($res, 'grpc-accept-encoding') ], ['identity'], 'which compression is known is said';
+    $res = $web->($get, envelope('{"workspaceId":"amber"}'), CONTENT_TYPE => 'application/grpc-web+json');
+    is decode_json($res->{messages}[0])->{workspace}{id}, 'amber', 'JSON works as well';
+    is $web->($get, $amber, CONTENT_TYPE => 'application/grpc-web')->{trailer}{'grpc-status'}, 0, 'no suffix means protobuf';
+    is scalar @{ $web->($watch, envelope("\x0a\x05count"))->{messages} }, 3, 'a stream is answered';
+
+    $fails->($web->($get, envelope("\x0a\x04fail")), 5, qr/^workspace_id: there is no workspace "fail"$/, 'an error has code and text');
+    $fails->($web->($get, envelope("\x0a\x06fail%\xc3")), 3, qr/./, 'a string that is no UTF-8 is refused');
+    $fails->($web->($watch, envelope("\x0a\x04fail")), 7, qr/not yours/, 'so has an error of a stream');
+    $fails->($web->('/gitpod.v1.WorkspaceService/Nothing%', $amber), 12, qr{WorkspaceService/Nothing%25$}, 'an unknown method is unimplemented, and % is encoded');
+    $fails->($web->($get, ''), 3, qr/exactly one message/, 'no message is one too few');
+    $fails->($web->($get, $amber x 2), 3, qr/exactly one message/, 'two are one too many');
+    $fails->($web->($get, envelope('x', 1)), 13, qr/compressed/, 'a compressed message without grpc-encoding is a broken client');
+    $fails->($web->($get, envelope('x', 1), HTTP_GRPC_ENCODING => 'gzip'), 12, qr/gzip.*identity/, 'one with it is unimplemented');
+    is $web->($get, $amber, HTTP_GRPC_ENCODING => 'identity')->{trailer}{'grpc-status'}, 0, 'identity is no compression';
+    $fails->($web->($get, envelope('x' x 4_200_000)), 8, qr/4194304 bytes/, 'a message over the limit is refused');
+    $fails->($web->($get, pack('CN', 0, 4_200_000)), 8, qr/4194304 bytes/, 'by what its header says, too');
+    $fails->($web->($get, $amber, HTTP_GRPC_TIMEOUT => 'soon'), 3, qr/grpc-timeout/, 'a timeout that is none is refused');
+    my $t = time;
+    $fails->($web->($get, envelope("\x0a\x04wait"), HTTP_GRPC_TIMEOUT => '200m'), 4, qr/GetWorkspace/, 'grpc-timeout ends a call');
+    ok time - $t > 0.15 && time - $t < 2, 'in time';
+    error_is(rpc($get, $amber, CONTENT_TYPE => 'application/grpc'), 415, 'invalid_argument', qr{HTTP/2.*grpc-web\+proto}, 'native gRPC needs the gateway');
+    error_is(rpc($get, $amber, CONTENT_TYPE => 'application/grpc-web+thrift'), 415, 'invalid_argument', qr/not supported/, 'another codec is refused');
+};
+
 subtest 'stop' => sub {
     my $c = FastCgi->connect($sock);
     my $idle = FastCgi->connect($sock);

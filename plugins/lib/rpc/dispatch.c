@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "core/code.h"
 #include "core/contract.h"
+#include "core/grpc.h"
 #include "rpc/internal.h"
 #include "rpc/message.h"
 #include "wire/connect.h"
@@ -61,9 +62,11 @@ static void gp_dispatch_find_method(gp_exchange_t *exchange)
 static void gp_dispatch_read_params(gp_exchange_t *exchange)
 {
     static const gp_span_t names[] = {
-        GP_NAME("GITPOD_PATH"),   GP_NAME("CONTENT_TYPE"),  GP_NAME("HTTP_CONNECT_TIMEOUT_MS"), GP_NAME("REQUEST_METHOD"),
-        GP_NAME("QUERY_STRING"),  GP_NAME(GP_PARAM_USER),   GP_NAME(GP_PARAM_CREDENTIAL),       GP_NAME(GP_PARAM_CREDENTIAL_ID),
-        GP_NAME(GP_PARAM_SCOPES), GP_NAME(GP_PARAM_CALLER), GP_NAME(GP_PARAM_REQUEST_ID),       GP_NAME(GP_PARAM_SCHEME),
+        GP_NAME("GITPOD_PATH"),       GP_NAME("CONTENT_TYPE"),      GP_NAME("HTTP_CONNECT_TIMEOUT_MS"),
+        GP_NAME("HTTP_GRPC_TIMEOUT"), GP_NAME("REQUEST_METHOD"),    GP_NAME("QUERY_STRING"),
+        GP_NAME(GP_PARAM_USER),       GP_NAME(GP_PARAM_CREDENTIAL), GP_NAME(GP_PARAM_CREDENTIAL_ID),
+        GP_NAME(GP_PARAM_SCOPES),     GP_NAME(GP_PARAM_CALLER),     GP_NAME(GP_PARAM_REQUEST_ID),
+        GP_NAME(GP_PARAM_SCHEME),
     };
     const size_t names_n = sizeof(names) / sizeof(names[0]);
     gp_call_t *call = &exchange->call;
@@ -77,16 +80,25 @@ static void gp_dispatch_read_params(gp_exchange_t *exchange)
 
     exchange->path = values[0];
     exchange->content_type = values[1];
-    exchange->timeout = values[2];
-    call->http_method = values[3];
-    call->query = values[4];
-    call->user = values[5];
-    call->credential = values[6];
-    call->credential_id = values[7];
-    call->scopes = values[8];
-    call->caller = values[9];
-    call->request_id = values[10];
-    call->scheme = values[11];
+    exchange->codec = gp_codec_of(exchange->content_type);
+    exchange->timeout = gp_codec_is_grpc(exchange->codec) ? values[3] : values[2];
+    call->http_method = values[4];
+    call->query = values[5];
+    call->user = values[6];
+    call->credential = values[7];
+    call->credential_id = values[8];
+    call->scopes = values[9];
+    call->caller = values[10];
+    call->request_id = values[11];
+    call->scheme = values[12];
+}
+
+
+/* What the client gave the call, in either protocol's form. */
+static int gp_dispatch_timeout(const gp_exchange_t *exchange, uint64_t *ret_ms)
+{
+    return gp_codec_is_grpc(exchange->codec) ? gp_grpc_timeout_parse(exchange->timeout, ret_ms)
+                                             : gp_connect_timeout_parse(exchange->timeout, ret_ms);
 }
 
 
@@ -110,11 +122,10 @@ bool gp_dispatch_prepare(gp_fcgi_request_t *req, void *data)
     gp_fcgi_request_set_data(req, exchange, gp_exchange_free);
 
     gp_dispatch_read_params(exchange);
-    exchange->codec = gp_codec_of(exchange->content_type);
     gp_dispatch_find_method(exchange);
     exchange->call.method = exchange->method ? exchange->path + 1 : exchange->path;
 
-    if (gp_connect_timeout_parse(exchange->timeout, &timeout_ms) == 0) {
+    if (gp_dispatch_timeout(exchange, &timeout_ms) == 0) {
         exchange->call.deadline_ms = exchange->started_ms + timeout_ms;
         gp_fcgi_request_set_deadline(req, exchange->call.deadline_ms);
     }
@@ -140,7 +151,7 @@ void gp_dispatch_overloaded(gp_fcgi_request_t *req, void *data)
     gp_err_t err = GP_ERR_INIT;
 
     (void) gp_err(&err, GP_RESOURCE_EXHAUSTED, "%s has too many calls waiting; try again in a moment", service->def->name);
-    if (exchange->codec == GP_CODEC_STREAM_JSON || exchange->codec == GP_CODEC_STREAM_PROTO) {
+    if (gp_codec_is_enveloped(exchange->codec)) {
         gp_stream_finish(exchange, &err);
         return;
     }
@@ -190,13 +201,49 @@ static int gp_dispatch_refuse(gp_exchange_t *exchange, int status, const char *a
 }
 
 
+/* Unary calls have bare messages in Connect, streams have envelopes, gRPC has them always. */
+static int gp_dispatch_check_type(gp_exchange_t *exchange)
+{
+    const char *path = exchange->call.method, *type = exchange->content_type;
+    gp_err_t err = GP_ERR_INIT;
+    bool stream;
+
+    stream = exchange->method->stream != NULL;
+    if (exchange->codec != GP_CODEC_NONE && (gp_codec_is_grpc(exchange->codec) || gp_codec_is_enveloped(exchange->codec) == stream)) {
+        return 0;
+    }
+
+    if (gp_grpc_is_native(type, strlen(type))) {
+        (void) gp_err(&err, GP_INVALID_ARGUMENT, "%s: gRPC needs HTTP/2; over HTTP/1.1 send %s or %s", path,
+                      gp_codec_content_type(GP_CODEC_GRPC_PROTO), gp_codec_content_type(stream ? GP_CODEC_STREAM_JSON : GP_CODEC_JSON));
+    } else {
+        (void) gp_err(&err, GP_INVALID_ARGUMENT, "%s: content type \"%.100s\" is not supported: send %s or %s", path, type,
+                      gp_codec_content_type(stream ? GP_CODEC_STREAM_JSON : GP_CODEC_JSON),
+                      gp_codec_content_type(stream ? GP_CODEC_STREAM_PROTO : GP_CODEC_PROTO));
+    }
+
+    return gp_dispatch_refuse(exchange, 415, NULL, &err);
+}
+
+
+/* The header that says how messages are compressed. */
+static const char *gp_dispatch_encoding(const gp_exchange_t *exchange)
+{
+    if (gp_codec_is_grpc(exchange->codec)) {
+        return gp_dispatch_param(exchange, "HTTP_GRPC_ENCODING");
+    }
+
+    return gp_dispatch_param(exchange, gp_codec_is_enveloped(exchange->codec) ? "HTTP_CONNECT_CONTENT_ENCODING" : "HTTP_CONTENT_ENCODING");
+}
+
+
 /* What every RPC must satisfy before its body is looked at; non-zero: answered. */
 static int gp_dispatch_check_rpc(gp_exchange_t *exchange)
 {
-    const char *path, *type, *encoding, *timeout;
+    const char *path, *encoding;
     gp_err_t err = GP_ERR_INIT;
     uint64_t ms;
-    bool stream, fits;
+    int rc;
 
     path = exchange->call.method;
     if (strcmp(exchange->call.http_method, "POST") != 0) {
@@ -204,22 +251,18 @@ static int gp_dispatch_check_rpc(gp_exchange_t *exchange)
         return gp_dispatch_refuse(exchange, 405, "POST", &err);
     }
 
-    type = exchange->content_type;
-    stream = exchange->method->stream != NULL;
-    fits = stream ? exchange->codec >= GP_CODEC_STREAM_JSON : exchange->codec == GP_CODEC_JSON || exchange->codec == GP_CODEC_PROTO;
-    if (!fits) {
-        (void) gp_err(&err, GP_INVALID_ARGUMENT, "%s: content type \"%.100s\" is not supported: send %s or %s", path, type,
-                      gp_codec_content_type(stream ? GP_CODEC_STREAM_JSON : GP_CODEC_JSON),
-                      gp_codec_content_type(stream ? GP_CODEC_STREAM_PROTO : GP_CODEC_PROTO));
-        return gp_dispatch_refuse(exchange, 415, NULL, &err);
+    rc = gp_dispatch_check_type(exchange);
+    if (rc != 0) {
+        return rc;
     }
 
-    encoding = gp_dispatch_param(exchange, stream ? "HTTP_CONNECT_CONTENT_ENCODING" : "HTTP_CONTENT_ENCODING");
-    timeout = exchange->timeout;
+    encoding = gp_dispatch_encoding(exchange);
     if (encoding[0] != '\0' && strcmp(encoding, "identity") != 0) {
         (void) gp_err(&err, GP_UNIMPLEMENTED, "%s: compressed requests (%.40s) are not supported: send identity", path, encoding);
-    } else if (timeout[0] != '\0' && gp_connect_timeout_parse(timeout, &ms) != 0) {
-        (void) gp_err(&err, GP_INVALID_ARGUMENT, "%s: Connect-Timeout-Ms is not a number of up to 10 digits", path);
+    } else if (exchange->timeout[0] != '\0' && gp_dispatch_timeout(exchange, &ms) != 0) {
+        (void) gp_err(&err, GP_INVALID_ARGUMENT, "%s: %s", path,
+                      gp_codec_is_grpc(exchange->codec) ? "grpc-timeout is not a number of up to 8 digits with one of H, M, S, m, u, n"
+                                                        : "Connect-Timeout-Ms is not a number of up to 10 digits");
     } else if (gp_fcgi_request_size(exchange->req) == GP_FCGI_BODY_TOO_LARGE) {
         (void) gp_err(&err, GP_RESOURCE_EXHAUSTED, "%s: the request body is longer than %d bytes", path, GP_RPC_BODY_MAX);
     }
@@ -232,29 +275,49 @@ static int gp_dispatch_check_rpc(gp_exchange_t *exchange)
 }
 
 
+/* The payload of the only envelope that the body must be. */
+static int gp_dispatch_open(const gp_exchange_t *exchange, const uint8_t **body, size_t *len, gp_err_t *err)
+{
+    gp_connect_envelope_t envelope;
+    int rc;
+
+    rc = gp_connect_envelope_parse(*body, *len, GP_RPC_BODY_MAX, &envelope);
+    if (rc == -GP_UNIMPLEMENTED) {
+        /* gRPC's compression.md: compressed without saying how is a broken client */
+        return gp_err(err, gp_codec_is_grpc(exchange->codec) ? GP_INTERNAL : GP_UNIMPLEMENTED,
+                      "request envelope: compressed messages are not supported");
+    }
+    if (rc == -GP_RESOURCE_EXHAUSTED) {
+        return gp_err(err, GP_RESOURCE_EXHAUSTED, "request envelope: the message is longer than %d bytes", GP_RPC_BODY_MAX);
+    }
+    if (rc != 0 || envelope.flags != 0 || envelope.total_len != *len) {
+        return gp_err(err, GP_INVALID_ARGUMENT, "request envelope: expected exactly one message (5 bytes of header, then its bytes)");
+    }
+
+    *body = envelope.payload;
+    *len = envelope.payload_len;
+
+    return 0;
+}
+
+
 /* The message in the body: the whole body, or the one envelope of a stream. */
 static int gp_dispatch_decode(gp_exchange_t *exchange, const ProtobufCMessageDescriptor *descriptor, ProtobufCMessage **ret_req,
                               gp_err_t *err)
 {
-    gp_connect_envelope_t envelope;
     const uint8_t *body;
     size_t len;
     int rc;
 
     body = gp_fcgi_request_body(exchange->req, &len);
-    if (exchange->codec >= GP_CODEC_STREAM_JSON) {
-        rc = gp_connect_envelope_parse(body, len, GP_RPC_BODY_MAX, &envelope);
-        if (rc == -GP_UNIMPLEMENTED) {
-            return gp_err(err, GP_UNIMPLEMENTED, "request envelope: compressed messages are not supported");
+    if (gp_codec_is_enveloped(exchange->codec)) {
+        rc = gp_dispatch_open(exchange, &body, &len, err);
+        if (rc != 0) {
+            return rc;
         }
-        if (rc != 0 || envelope.flags != 0 || envelope.total_len != len) {
-            return gp_err(err, GP_INVALID_ARGUMENT, "request envelope: expected exactly one message (5 bytes of header, then its bytes)");
-        }
-        body = envelope.payload;
-        len = envelope.payload_len;
     }
 
-    if (exchange->codec == GP_CODEC_PROTO || exchange->codec == GP_CODEC_STREAM_PROTO) {
+    if (!gp_codec_is_json(exchange->codec)) {
         return gp_message_from_binary(descriptor, body, len, exchange->call.arena, ret_req, err);
     }
 
@@ -307,7 +370,6 @@ static void gp_dispatch_log(const gp_exchange_t *exchange, const gp_err_t *err)
 static int gp_dispatch_unary(gp_exchange_t *exchange, const ProtobufCMethodDescriptor *descriptor, gp_err_t *err)
 {
     ProtobufCMessage *req = NULL, *res;
-    char *json = NULL;
     void *data = NULL;
     size_t len = 0;
     int rc;
@@ -324,13 +386,10 @@ static int gp_dispatch_unary(gp_exchange_t *exchange, const ProtobufCMethodDescr
         return rc;
     }
 
-    if (exchange->codec == GP_CODEC_JSON) {
-        rc = gp_message_to_json(res, exchange->call.arena, &json, &len, err);
-        data = json;
-    } else {
-        rc = gp_message_to_binary(res, exchange->call.arena, &data, &len, err);
-    }
-    if (rc == 0) {
+    rc = gp_codec_encode(exchange->codec, res, exchange->call.arena, &data, &len, err);
+    if (rc == 0 && gp_codec_is_grpc(exchange->codec)) {
+        gp_stream_reply(exchange, data, len);
+    } else if (rc == 0) {
         gp_reply_bytes(exchange->req, 200, gp_codec_content_type(exchange->codec), exchange->headers, data, len);
     }
 

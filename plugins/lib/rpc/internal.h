@@ -16,7 +16,16 @@
 #define GP_HEALTH_INTERVAL_MS 2000 /* checks run no more often */
 #define GP_HEALTH_STALE_MS 30000 /* a check that takes longer counts as failed */
 
-enum gp_codec { GP_CODEC_NONE, GP_CODEC_JSON, GP_CODEC_PROTO, GP_CODEC_STREAM_JSON, GP_CODEC_STREAM_PROTO };
+/* From GP_CODEC_STREAM_JSON on messages have envelopes; from GP_CODEC_GRPC_JSON on (gRPC-web) unary ones too. */
+enum gp_codec {
+    GP_CODEC_NONE,
+    GP_CODEC_JSON,
+    GP_CODEC_PROTO,
+    GP_CODEC_STREAM_JSON,
+    GP_CODEC_STREAM_PROTO,
+    GP_CODEC_GRPC_JSON,
+    GP_CODEC_GRPC_PROTO
+};
 
 typedef struct gp_exchange gp_exchange_t;
 typedef struct gp_reply_header gp_reply_header_t;
@@ -40,7 +49,7 @@ struct gp_exchange {
     gp_fcgi_request_t *req;
     const char *path; /* GITPOD_PATH */
     const char *content_type;
-    const char *timeout; /* Connect-Timeout-Ms */
+    const char *timeout; /* Connect-Timeout-Ms or grpc-timeout */
     enum gp_codec codec;
     const gp_method_t *method; /* NULL: a plain path, or nothing of ours */
     size_t method_index;
@@ -98,6 +107,12 @@ void gp_reply_bytes(gp_fcgi_request_t *req, int status, const char *content_type
                     size_t len);
 enum gp_codec gp_codec_of(const char *content_type);
 const char *gp_codec_content_type(enum gp_codec codec);
+bool gp_codec_is_enveloped(enum gp_codec codec);
+bool gp_codec_is_grpc(enum gp_codec codec);
+bool gp_codec_is_json(enum gp_codec codec);
+/* The message as JSON or binary, in arena. */
+int gp_codec_encode(enum gp_codec codec, const ProtobufCMessage *msg, gp_arena_t *arena, void **ret_data, size_t *ret_len, gp_err_t *err)
+    __attribute__((warn_unused_result));
 /* An error in the form the request asked for: error JSON, or the end of a stream. */
 void gp_reply_failure(gp_exchange_t *exchange, const gp_err_t *err);
 
@@ -106,6 +121,8 @@ void gp_reply_failure(gp_exchange_t *exchange, const gp_err_t *err);
 void gp_stream_head(gp_exchange_t *exchange);
 /* The final envelope, by the handler or by the kit. */
 void gp_stream_finish(gp_exchange_t *exchange, const gp_err_t *err);
+/* The one message of a unary gRPC call and the final envelope. */
+void gp_stream_reply(gp_exchange_t *exchange, const void *data, size_t len);
 
 /* ---- dispatch.c ---- */
 

@@ -3,7 +3,9 @@
 
 #include "base/die.h"
 #include "core/code.h"
+#include "core/grpc.h"
 #include "rpc/internal.h"
+#include "rpc/message.h"
 #include "rpc/message_codec.h"
 #include "rpc/utf8.h"
 
@@ -16,6 +18,8 @@ static const char *const gp_codec_types[] = {
     [GP_CODEC_PROTO] = "application/proto",
     [GP_CODEC_STREAM_JSON] = "application/connect+json",
     [GP_CODEC_STREAM_PROTO] = "application/connect+proto",
+    [GP_CODEC_GRPC_JSON] = GP_GRPC_WEB_TYPE "+json",
+    [GP_CODEC_GRPC_PROTO] = GP_GRPC_WEB_TYPE "+proto",
 };
 
 
@@ -31,13 +35,47 @@ enum gp_codec gp_codec_of(const char *content_type)
     int codec;
 
     len = strcspn(content_type, "; \t");
-    for (codec = GP_CODEC_JSON; codec <= GP_CODEC_STREAM_PROTO; codec++) {
+    for (codec = GP_CODEC_JSON; codec <= GP_CODEC_GRPC_PROTO; codec++) {
         if (strlen(gp_codec_types[codec]) == len && strncasecmp(content_type, gp_codec_types[codec], len) == 0) {
             return (enum gp_codec) codec;
         }
     }
 
-    return GP_CODEC_NONE;
+    return gp_grpc_is_web(content_type, len) ? GP_CODEC_GRPC_PROTO : GP_CODEC_NONE; /* without a suffix: proto */
+}
+
+
+bool gp_codec_is_enveloped(enum gp_codec codec)
+{
+    return codec >= GP_CODEC_STREAM_JSON;
+}
+
+
+bool gp_codec_is_grpc(enum gp_codec codec)
+{
+    return codec >= GP_CODEC_GRPC_JSON;
+}
+
+
+bool gp_codec_is_json(enum gp_codec codec)
+{
+    return codec == GP_CODEC_JSON || codec == GP_CODEC_STREAM_JSON || codec == GP_CODEC_GRPC_JSON;
+}
+
+
+int gp_codec_encode(enum gp_codec codec, const ProtobufCMessage *msg, gp_arena_t *arena, void **ret_data, size_t *ret_len, gp_err_t *err)
+{
+    char *json = NULL;
+    int rc;
+
+    if (!gp_codec_is_json(codec)) {
+        return gp_message_to_binary(msg, arena, ret_data, ret_len, err);
+    }
+
+    rc = gp_message_to_json(msg, arena, &json, ret_len, err);
+    *ret_data = json;
+
+    return rc;
 }
 
 
@@ -103,7 +141,7 @@ void gp_reply_error(gp_fcgi_request_t *req, const gp_err_t *err, int status)
 
 void gp_reply_failure(gp_exchange_t *exchange, const gp_err_t *err)
 {
-    if (exchange->codec == GP_CODEC_STREAM_JSON || exchange->codec == GP_CODEC_STREAM_PROTO) {
+    if (gp_codec_is_enveloped(exchange->codec)) {
         gp_stream_finish(exchange, err);
         return;
     }
