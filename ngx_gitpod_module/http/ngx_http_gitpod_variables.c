@@ -46,6 +46,8 @@ static ngx_int_t ngx_http_gitpod_random_hex(ngx_http_request_t *r, size_t n,
 static ngx_uint_t ngx_http_gitpod_uri_secret(u_char *name, size_t len);
 static ngx_int_t ngx_http_gitpod_uri_mask(ngx_http_request_t *r,
     ngx_str_t *uri);
+static ngx_int_t ngx_http_gitpod_uri_ascii(ngx_http_request_t *r,
+    ngx_str_t *uri);
 
 
 static ngx_http_variable_t  ngx_http_gitpod_variables[] = {
@@ -434,11 +436,55 @@ ngx_http_gitpod_variable_uri(ngx_http_request_t *r,
 {
     ngx_str_t  uri;
 
-    if (ngx_http_gitpod_uri_mask(r->main, &uri) == NGX_ERROR) {
+    if (ngx_http_gitpod_uri_mask(r->main, &uri) == NGX_ERROR
+        || ngx_http_gitpod_uri_ascii(r, &uri) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
     return ngx_http_gitpod_variable_set(v, &uri);
+}
+
+
+/* nginx escapes for JSON what is not UTF-8 as little as what is. */
+
+static ngx_int_t
+ngx_http_gitpod_uri_ascii(ngx_http_request_t *r, ngx_str_t *uri)
+{
+    u_char  *p, *to;
+    size_t   i, n;
+
+    n = 0;
+
+    for (i = 0; i < uri->len; i++) {
+        n += (uri->data[i] < 0x20 || uri->data[i] > 0x7e);
+    }
+
+    if (n == 0) {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, uri->len + 2 * n);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    to = p;
+
+    for (i = 0; i < uri->len; i++) {
+
+        if (uri->data[i] < 0x20 || uri->data[i] > 0x7e) {
+            to = ngx_sprintf(to, "%%%02Xd", (int) uri->data[i]);
+
+        } else {
+            *to++ = uri->data[i];
+        }
+    }
+
+    uri->data = p;
+    uri->len = to - p;
+
+    return NGX_OK;
 }
 
 
