@@ -36,6 +36,14 @@ typedef struct {
       ngx_http_get_module_main_conf(r, ngx_http_gitpod_module))->zone)
 
 
+/*
+ * 1 when the flag is on for that user (empty: nobody).  The fallback counts
+ * when nobody has set the flag and the configuration does not name it.
+ */
+ngx_uint_t ngx_http_gitpod_flag_on(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_str_t *user, ngx_uint_t fallback);
+
+
 extern ngx_module_t  ngx_http_gitpod_module;
 
 

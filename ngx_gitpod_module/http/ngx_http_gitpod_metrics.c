@@ -111,6 +111,15 @@ static ngx_http_gitpod_metric_t  ngx_http_gitpod_counters[] = {
     { "gitpod_revocations_total", "",
       NGX_GITPOD_N_REVOKED,
       "Revocations from Redis." },
+    { "gitpod_flag_records_total", "{outcome=\"updated\"}",
+      NGX_GITPOD_N_FLAG_UPDATED,
+      "Records of feature flags from Redis." },
+    { "gitpod_flag_records_total", "{outcome=\"old\"}",
+      NGX_GITPOD_N_FLAG_OLD, NULL },
+    { "gitpod_flag_records_total", "{outcome=\"refused\"}",
+      NGX_GITPOD_N_FLAG_REFUSED, NULL },
+    { "gitpod_flag_records_total", "{outcome=\"full\"}",
+      NGX_GITPOD_N_FLAG_FULL, NULL },
     { "gitpod_key_sets_total", "",
       NGX_GITPOD_N_KEY_SET,
       "Key sets that replaced another." },
@@ -299,6 +308,13 @@ ngx_http_gitpod_metrics_gauges(u_char *p, u_char *last,
     p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_credential_cache_max",
                       zone->credentials.records_max,
                       "Tokens it has room for.");
+
+    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_flags",
+                      zone->flags.live,
+                      "Feature flags in the table, deleted ones for a while.");
+    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_flags_max",
+                      zone->flags.records_max,
+                      "Feature flags it has room for.");
 
     keys = ngx_gitpod_keys(zone, ngx_cycle->log);
 

@@ -21,6 +21,7 @@
 #include <ngx_core.h>
 
 #include "core/contract.h"
+#include "core/flag.h"
 #include "jose/jws.h"
 
 
@@ -166,6 +167,12 @@ void ngx_gitpod_credential_remove(ngx_gitpod_zone_t *zone,
     u_char digest[NGX_GITPOD_DIGEST_LEN]);
 
 
+/* feature flags: NGX_OK and a copy, or NGX_DECLINED: nobody has set it */
+
+ngx_int_t ngx_gitpod_flag_get(ngx_gitpod_zone_t *zone, ngx_str_t *name,
+    gp_flag_t *copy);
+
+
 /*
  * The key set as this worker parsed it; parsed again when the text in the
  * zone moved.  NULL: no key is known yet.  Owned by the zone; valid until the
@@ -217,6 +224,10 @@ typedef enum {
     NGX_GITPOD_N_ROUTE_REFUSED,
     NGX_GITPOD_N_ROUTE_FULL,
     NGX_GITPOD_N_REVOKED,
+    NGX_GITPOD_N_FLAG_UPDATED,
+    NGX_GITPOD_N_FLAG_OLD,
+    NGX_GITPOD_N_FLAG_REFUSED,
+    NGX_GITPOD_N_FLAG_FULL,
     NGX_GITPOD_N_KEY_SET,
     NGX_GITPOD_N_REDIS_CONNECT,
     NGX_GITPOD_N_REDIS_FAIL,

@@ -11,6 +11,8 @@ static void ngx_gitpod_source_revocation(ngx_gitpod_feed_t *feed,
     ngx_str_t *field, ngx_str_t *text);
 static void ngx_gitpod_source_key_set(ngx_gitpod_feed_t *feed,
     ngx_str_t *field, ngx_str_t *text);
+static void ngx_gitpod_source_flag(ngx_gitpod_feed_t *feed,
+    ngx_str_t *field, ngx_str_t *text);
 static void ngx_gitpod_source_route(ngx_gitpod_feed_t *feed,
     ngx_str_t *field, ngx_str_t *text);
 
@@ -33,6 +35,14 @@ ngx_gitpod_source_t  ngx_gitpod_sources[] = {
       ngx_gitpod_source_key_set,
       0,
       NULL,
+      0 },
+
+    { GP_REDIS_FLAGS_CHANNEL,
+      GP_REDIS_FLAGS,
+      NGX_GITPOD_SOURCE_HASH,
+      ngx_gitpod_source_flag,
+      offsetof(ngx_gitpod_zone_t, flags),
+      ngx_gitpod_flag_expired,
       0 },
 
     { GP_REDIS_ROUTES_CHANNEL,
@@ -65,6 +75,14 @@ ngx_gitpod_source_key_set(ngx_gitpod_feed_t *feed, ngx_str_t *field,
     ngx_str_t *text)
 {
     (void) ngx_gitpod_keys_feed(feed->zone, text, feed->log);
+}
+
+
+static void
+ngx_gitpod_source_flag(ngx_gitpod_feed_t *feed, ngx_str_t *field,
+    ngx_str_t *text)
+{
+    ngx_gitpod_flag_feed(feed->zone, field, text, feed->log);
 }
 
 

@@ -69,6 +69,14 @@ ngx_gitpod_zone_create(ngx_slab_pool_t *shpool)
     p += 2 * GP_JOSE_KEY_SET_MAX;
     size -= 2 * GP_JOSE_KEY_SET_MAX;
 
+    part = size / 50;
+
+    n = ngx_gitpod_zone_share(part, GP_FLAGS_MAX, GP_FLAG_NAME_MAX,
+                              sizeof(gp_flag_t));
+    p = ngx_gitpod_table_init(&zone->flags, p, n, GP_FLAG_NAME_MAX,
+                              sizeof(gp_flag_t));
+    size -= ngx_gitpod_table_size(n, GP_FLAG_NAME_MAX, sizeof(gp_flag_t));
+
     part = size * 15 / 100;
 
     n = ngx_gitpod_zone_share(part, NGX_GITPOD_CREDENTIALS_MAX,
@@ -245,6 +253,7 @@ ngx_gitpod_lease_take(ngx_gitpod_zone_t *zone)
         ngx_gitpod_table_repair(&zone->routes);
         ngx_gitpod_table_repair(&zone->revocations);
         ngx_gitpod_table_repair(&zone->credentials);
+        ngx_gitpod_table_repair(&zone->flags);
 
         rc = NGX_OK;
     }

@@ -85,6 +85,7 @@ struct ngx_gitpod_zone_s {
     ngx_gitpod_table_t         routes;
     ngx_gitpod_table_t         revocations;
     ngx_gitpod_table_t         credentials;
+    ngx_gitpod_table_t         flags;
 
     /* tokens issued at or before it are refused: the table was full once */
     ngx_atomic_t               revoked_floor;
@@ -148,6 +149,13 @@ void ngx_gitpod_revocation_message(ngx_gitpod_zone_t *zone, ngx_str_t *text,
 
 /* 1: what that epoch refuses has expired anyway. */
 ngx_uint_t ngx_gitpod_revocation_expired(void *epoch);
+
+/* name: the field of the hash, or NULL when a message brought the record. */
+void ngx_gitpod_flag_feed(ngx_gitpod_zone_t *zone, ngx_str_t *name,
+    ngx_str_t *text, ngx_log_t *log);
+
+/* 1: a tombstone. */
+ngx_uint_t ngx_gitpod_flag_expired(void *flag);
 
 /* NGX_OK: taken, or the same; NGX_DECLINED: there is no usable key in it. */
 ngx_int_t ngx_gitpod_keys_feed(ngx_gitpod_zone_t *zone, ngx_str_t *text,

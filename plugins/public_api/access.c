@@ -35,6 +35,18 @@ int pub_require_user(const gp_call_t *call, gp_err_t *err)
 }
 
 
+int pub_require_starts(const gp_call_t *call, gp_err_t *err)
+{
+    if (gp_call_flag(call, "maintenance")) {
+        return gp_err(err, GP_UNAVAILABLE,
+                      "the administrator has switched off starting workspaces for a while (feature flag \"maintenance\"); "
+                      "workspaces that run go on. Try again later");
+    }
+
+    return 0;
+}
+
+
 int pub_check_workspace_id(const char *id, gp_err_t *err)
 {
     if (id[0] == '\0') {

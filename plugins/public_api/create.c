@@ -157,6 +157,9 @@ int pub_create_workspace(gp_call_t *call, const ProtobufCMessage *req, ProtobufC
     gitpod__internal__v1__create_workspace_request__init(&create);
     rc = pub_require_user(call, err);
     if (rc == 0) {
+        rc = pub_require_starts(call, err);
+    }
+    if (rc == 0) {
         rc = pub_create_request(call, (const Gitpod__V1__CreateAndStartWorkspaceRequest *) req, &create, err);
     }
     if (rc == 0) {

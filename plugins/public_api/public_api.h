@@ -51,6 +51,8 @@ typedef struct {
 
 /* UNAUTHENTICATED without a user; PERMISSION_DENIED for a token that does not carry all scopes. */
 int pub_require_user(const gp_call_t *call, gp_err_t *err) __attribute__((warn_unused_result));
+/* UNAVAILABLE while the flag "maintenance" is on for the caller. */
+int pub_require_starts(const gp_call_t *call, gp_err_t *err) __attribute__((warn_unused_result));
 int pub_check_workspace_id(const char *id, gp_err_t *err) __attribute__((warn_unused_result));
 /* The organisation a user has until there are others: an id that follows from the user's. */
 char *pub_organization_id(gp_arena_t *arena, const char *user_id);

@@ -67,6 +67,9 @@ int pub_start_workspace(gp_call_t *call, const ProtobufCMessage *req, ProtobufCM
     gitpod__internal__v1__start_workspace_request__init(&start);
     start.workspace_id = in->workspace_id;
     rc = pub_request_begin(call, in->workspace_id, &start.user_id, err);
+    if (rc == 0) {
+        rc = pub_require_starts(call, err);
+    }
 
     return rc < 0 ? rc : pub_workspace_call(call, "StartWorkspace", &start.base, &out->workspace, err);
 }

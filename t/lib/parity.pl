@@ -42,8 +42,10 @@ for my $name (sort keys %directive) {
     fault("t/http: no test names $name") if $tests !~ /\b$name\b/ && $harness !~ /^\s*$name\b/m;
 }
 for my $name (sort keys %variable) {
-    fault("docs/directives.md: no row names \$$name") if $page !~ /^\|[^|]*`\$$name`/m;
-    fault("t/http: no test names \$$name") if $tests !~ /\$$name\b/ && $harness !~ /\$$name\b/;
+    # a prefix: whatever follows its last "_" is the flag, header or the like
+    my ($row, $use) = $name =~ /_$/ ? ("$name<name>", qr/\$$name[a-z]/) : ($name, qr/\$$name\b/);
+    fault("docs/directives.md: no row names \$$row") if $page !~ /^\|[^|]*`\$$row`/m;
+    fault("t/http: no test names \$$row") if $tests !~ $use && $harness !~ $use;
 }
 for my $name ($page =~ /^### (gitpod_\w+)$/mg) {
     fault("docs/directives.md: there is no directive $name") if !$directive{$name};

@@ -26,6 +26,10 @@
 #define GP_WORKSPACE_NAME_MAX      255  /* bytes */
 #define GP_UID_RANGE             65536  /* uids of one workspace */
 #define GP_WORKSPACES_MAX         2048  /* uid ranges of one instance, so workspaces kept on one machine */
+#define GP_FLAG_NAME_MAX            64  /* bytes of a feature flag's name */
+#define GP_FLAG_USERS_MAX           32  /* users in the allow-list of one flag: a record fits 2048 bytes */
+#define GP_FLAG_RECORD_MAX        2048  /* bytes of JSON of one flag record */
+#define GP_FLAGS_MAX               128  /* flags of one installation, tombstones included */
 #define GP_OWNER_TOKEN_LEN          32  /* characters [0-9A-Za-z_.-] */
 
 /* ---- lifetimes ---- */
@@ -37,6 +41,7 @@
 #define GP_WORKSPACE_TOKEN_TTL_S 86400
 #define GP_IDLE_TIMEOUT_S         1800
 #define GP_HEARTBEAT_MS          30000
+#define GP_FLAG_TOMBSTONE_S     604800  /* 7 days: a gateway that was away for less learns of every deletion */
 
 /* ---- ports inside a workspace; never user ports ---- */
 
@@ -94,6 +99,7 @@
 #define GP_PARAM_CALLER          "GITPOD_CALLER"      /* internal listeners: the calling service */
 #define GP_PARAM_TRACEPARENT     "GITPOD_TRACEPARENT" /* W3C trace context */
 #define GP_PARAM_REQUEST_ID      "GITPOD_REQUEST_ID"
+#define GP_PARAM_FLAGS           "GITPOD_FLAGS"       /* names of the flags that are on for the user, space separated */
 #define GP_PARAM_SCHEME          "GITPOD_SCHEME"      /* http | https as the person sees it */
 
 /* ---- answers of the auth plugin that the gateway reads (response headers) ---- */
@@ -112,6 +118,8 @@
 #define GP_REDIS_REVOCATIONS_CHANNEL "gitpod:revocations:changes"
 #define GP_REDIS_KEY_SET         "gitpod:keys"         /* string: JWKS JSON */
 #define GP_REDIS_KEY_SET_CHANNEL "gitpod:keys:changes"
+#define GP_REDIS_FLAGS           "gitpod:flags"        /* hash: flag name -> record */
+#define GP_REDIS_FLAGS_CHANNEL   "gitpod:flags:changes"
 
 /* ---- sockets below GITPOD_RUN ---- */
 

@@ -21,6 +21,22 @@ const char *gp_call_param(const gp_call_t *call, const char *name)
 }
 
 
+bool gp_call_flag(const gp_call_t *call, const char *name)
+{
+    const char *flags = gp_call_param(call, GP_PARAM_FLAGS);
+    size_t len = strlen(name), n;
+
+    for (; flags != NULL && *flags != '\0'; flags += n + (flags[n] == ' ')) {
+        n = strcspn(flags, " ");
+        if (n == len && memcmp(flags, name, len) == 0) {
+            return true;
+        }
+    }
+
+    return false;
+}
+
+
 bool gp_call_cancelled(const gp_call_t *call)
 {
     return gp_fcgi_request_gone(gp_call_exchange(call)->req) || gp_service_stopping(call->service) ||

@@ -39,6 +39,11 @@ typedef struct {
 
 /* A FastCGI parameter by name, or NULL. Borrowed, lives as long as the call. */
 const char *gp_call_param(const gp_call_t *call, const char *name);
+/*
+ * Is a feature flag on for the caller? As the gateway saw it when the request came in: nothing is asked, nobody waits. A name that
+ * conf/nginx/nginx_flags.conf.in does not have is off.
+ */
+bool gp_call_flag(const gp_call_t *call, const char *name);
 /* The client is gone, the deadline passed or the service stops. */
 bool gp_call_cancelled(const gp_call_t *call);
 
