@@ -36,7 +36,8 @@
 #define AUTH_GIT_VALUE_MAX 4096 /* bytes of a git token */
 #define AUTH_REVOCATIONS_MAX 100000 /* revocations kept: 7 days of them */
 #define AUTH_KEY_DELAY_S 10 /* a new key signs this much later, so that everybody has it */
-#define AUTH_SCOPES_ALL "function:* resource:default"
+#define AUTH_SCOPE_FUNCTIONS "function:*"
+#define AUTH_SCOPES_ALL AUTH_SCOPE_FUNCTIONS " resource:default"
 
 typedef struct {
     gp_service_conf_t service;
@@ -134,6 +135,8 @@ int auth_user_get(auth_t *auth, const char *id, gp_arena_t *arena, auth_user_t *
 /* The user a request names; empty is the administrator when the caller is one. Blocked users are PERMISSION_DENIED. */
 int auth_user_of_request(gp_call_t *call, const char *id, auth_user_t *ret_user, gp_err_t *err) __attribute__((warn_unused_result));
 Google__Protobuf__Timestamp *auth_timestamp(gp_arena_t *arena, int64_t epoch_s);
+/* GET /_internal/administrator: 204 when GITPOD_USER is one and GITPOD_SCOPES let it call everything, else 403. */
+int auth_administrator(gp_call_t *call, gp_http_reply_t *reply, gp_err_t *err);
 int auth_get_user(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMessage *res, gp_err_t *err);
 
 /* ---- sessions.c ---- */

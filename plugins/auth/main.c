@@ -142,6 +142,7 @@ static const gp_http_route_t auth_routes[] = {
     {"GET", "/_internal/introspect", auth_introspect},
     {"POST", "/_internal/introspect", auth_introspect}, /* $request_method of a subrequest is the main request's */
     {"GET", "/_internal/redeem", auth_redeem},
+    {"GET", "/_internal/administrator", auth_administrator},
 };
 /* clang-format on */
 

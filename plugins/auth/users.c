@@ -132,6 +132,45 @@ Google__Protobuf__Timestamp *auth_timestamp(gp_arena_t *arena, int64_t epoch_s)
 }
 
 
+/* Whether one of the scopes, separated by spaces, lets a credential do all that its user may. */
+static bool auth_scopes_unlimited(const char *scopes)
+{
+    size_t len;
+
+    for (; *scopes != '\0'; scopes += len + (scopes[len] == ' ')) {
+        len = strcspn(scopes, " ");
+        if ((len == 1 && scopes[0] == '*') || (len == strlen(AUTH_SCOPE_FUNCTIONS) && memcmp(scopes, AUTH_SCOPE_FUNCTIONS, len) == 0)) {
+            return true;
+        }
+    }
+
+    return false;
+}
+
+
+int auth_administrator(gp_call_t *call, gp_http_reply_t *reply, gp_err_t *err)
+{
+    auth_user_t user = {.created_epoch_s = 0};
+    int rc;
+
+    auth_reply_private(call, reply);
+    reply->status = 403;
+    if (call->user[0] == '\0' || !auth_scopes_unlimited(call->scopes)) {
+        return 0;
+    }
+
+    rc = auth_user_get(call->data, call->user, call->arena, &user, err);
+    if (rc == -GP_NOT_FOUND) {
+        return 0;
+    }
+    if (rc == 0 && user.administrator && !user.blocked) {
+        reply->status = 204;
+    }
+
+    return rc;
+}
+
+
 int auth_get_user(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMessage *res, gp_err_t *err)
 {
     const Gitpod__Internal__V1__GetUserRequest *in = (const Gitpod__Internal__V1__GetUserRequest *) req;

@@ -340,6 +340,7 @@ sub answer {
         my $token = $JSON->decode(slurp($known));
         return "Status: 200 OK\r\nGitpod-User: $token->{user}\r\nGitpod-Token-Id: $token->{id}\r\nGitpod-Scopes: $token->{scopes}\r\n\r\n";
     }
+    return 'Status: ' . ($env->{GITPOD_USER} eq $self->{owner} ? '204 No Content' : '403 Forbidden') . "\r\n\r\n" if $path eq '/_internal/administrator';
     if ($path eq '/_internal/redeem') {
         my $file = "$self->{dir}/code-" . sha256_hex($env->{GITPOD_CODE} // '');
         my $text = -f $file ? slurp($file) : '';

@@ -183,6 +183,18 @@ like($t->redis('HGET', 'gitpod:revocations', "token:$made->{token}{id}"), qr/^\d
 is((admin('RevokeToken', { tokenId => $made->{token}{id} }))[1], 404, 'there is nothing left to revoke');
 is(($t->rpc('auth', "$service/CreateToken", { name => 'x' }, GITPOD_CALLER => 'public_api'))[1], 400, 'only an administrator\'s call may leave out the user');
 
+# ---- who is an administrator ----
+my $administrator = sub { my ($id, $scopes) = @_; return $t->http('auth', 'GET', '/_internal/administrator', GITPOD_USER => $id, GITPOD_SCOPES => $scopes)->{status} };
+is($administrator->($me->{user}{id}, '*'), 204, 'the administrator with a session is one');
+is($administrator->($me->{user}{id}, 'resource:default function:*'), 204, 'and with a token that may call everything');
+is($administrator->($me->{user}{id}, $_), 403, "not with the scopes '$_'") for '', 'function:getWorkspace', 'function:*x', 'xfunction:*', 'resource:*';
+is($administrator->($_, '*'), 403, "nor is '$_'") for '', '99999999-9999-4999-8999-999999999999';
+$t->sql('auth/auth.db', 'UPDATE user SET blocked = 1');
+is($administrator->($me->{user}{id}, '*'), 403, 'nor one who is blocked');
+$t->sql('auth/auth.db', 'UPDATE user SET blocked = 0, administrator = 0');
+is($administrator->($me->{user}{id}, '*'), 403, 'nor one any more');
+$t->sql('auth/auth.db', 'UPDATE user SET administrator = 1');
+
 # ---- git tokens ----
 my $user = $me->{user}{id};
 my $git = sub { my ($method, %m) = @_; return $t->rpc('auth', "$service/$method", { userId => $user, %m }, GITPOD_CALLER => 'public_api') };
