@@ -27,6 +27,8 @@ Usage: ./build.sh COMMAND
   status        what runs, since when, with how much memory
   login-link    a fresh one-time log-in link of the administrator (1 hour)
   token [NAME]  a new personal access token of the administrator
+  flag          feature flags: flag list [USER] | set NAME on|off [percent=N]
+                [users=ID,...] | delete NAME
   deps          fetch: packages, Node, editor, workspace image
   build         compile: nginx module, services, supervisor, dashboard
   test [TIER]   everything; TIER quick: style, build, unit, nginx (under 5 min)
@@ -88,7 +90,7 @@ configure_instance() {
 service_version() {
     case $1 in
     nginx) cat "$BUILD/module/ngx_http_gitpod_module.so" "$BUILD/c/proto/callers.map" "$GITPOD_RUN"/conf/nginx*.conf "$SV/nginx/run" ;;
-    redis) cat "$GITPOD_RUN/conf/redis.conf" "$SV/redis/run" ;;
+    redis) cat "$GITPOD_RUN/conf/redis.conf" "$GITPOD_STATE/secrets/redis.acl" "$SV/redis/run" ;;
     engine) cat "$GITPOD_RUN/conf/containers.conf" "$GITPOD_RUN/conf/storage.conf" "$SV/engine/run" ;;
     *) cat "$BUILD/c/plugins/$1/$1" "$GITPOD_RUN/conf/$1.conf" "$SV/$1/run" ;;
     esac | sha256sum
@@ -216,6 +218,47 @@ cmd_status() {
         sed 's/^/workspace  /'
 }
 
+cmd_flag() {
+    local verb=${1:-} name=${2:-}
+    need_root flag
+    case $verb:$# in
+    list:1 | list:2) flag_list "$name" ;;
+    set:[3-5]) flag_set "${@:2}" ;;
+    delete:2) admin FlagService DeleteFlag "$(jq -cn --arg name "$name" '{name:$name}')" > /dev/null ;;
+    *) die "flag list [USER], flag set NAME on|off [percent=N] [users=ID,...] or flag delete NAME; not 'flag $*'" ;;
+    esac
+}
+
+# flag_list [USER]: what is set, and whether it is on for that user.
+flag_list() {
+    admin FlagService ListFlags "$(jq -cn --arg user "$1" '{userId:$user}')" | jq -r --arg user "$1" '
+        ["NAME", "FLAG", "PERCENT", "FOR USER", "USERS"],
+        (.flags[]? | [.name, (if .on then "on" else "off" end), (.percent // 0 | tostring),
+            (if $user == "" then "-" elif .onForUser then "on" else "off" end), (.users // [] | join(","))]) | @tsv' |
+        awk -F '\t' '{ printf "%-32s %-5s %-8s %-9s %s\n", $1, $2, $3, $4, $5 }'
+}
+
+# flag_set NAME on|off [percent=N] [users=ID,...]
+flag_set() {
+    local name=$1 on=$2 option percent=null users=
+    case $on in on) on=true ;; off) on=false ;; *) die "a flag is set to on or off, not '$on'" ;; esac
+    for option in "${@:3}"; do
+        case $option in
+        percent=*)
+            percent=${option#percent=}
+            [[ $percent =~ ^[0-9]{1,3}$ ]] || die "'$option': a percentage is a number from 0 to 100"
+            percent=$((10#$percent))
+            ;;
+        users=*) users=${option#users=} ;;
+        *) die "'$option' is neither percent=N nor users=ID,..." ;;
+        esac
+    done
+    admin FlagService SetFlag "$(jq -cn --arg name "$name" --argjson on "$on" --argjson percent "$percent" --arg users "$users" \
+        '{name:$name, on:$on, users:($users | split(",")), percent:$percent} | with_entries(select(.value != null))')" > /dev/null
+    grep -qF "gitpod_flag $name " "$GITPOD_RUN/conf/nginx_flags.conf" ||
+        echo "build.sh: set; but nothing in $GITPOD_RUN/conf/nginx_flags.conf declares the flag '$name': services do not see it" >&2
+}
+
 cmd_login_link() {
     need_root login-link
     login_link
@@ -242,6 +285,7 @@ main() {
     fuzz) cmd_fuzz "$@" ;;
     login-link) cmd_login_link ;;
     token) cmd_token "$@" ;;
+    flag) cmd_flag "$@" ;;
     install) cmd_install ;;
     configure) cmd_configure ;;
     clean) rm -rf "$BUILD" ;;

@@ -14,6 +14,7 @@
 #include "store/redis.h"
 
 #include "gitpod/internal/v1/auth.pb-c.h"
+#include "gitpod/internal/v1/flag.pb-c.h"
 
 /*
  * The auth service: users, sessions, tokens, git tokens, signing keys.
@@ -177,6 +178,16 @@ int auth_introspect(gp_call_t *call, gp_http_reply_t *reply, gp_err_t *err);
 int auth_create_token(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMessage *res, gp_err_t *err);
 int auth_list_tokens(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMessage *res, gp_err_t *err);
 int auth_revoke_token(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMessage *res, gp_err_t *err);
+
+/* ---- flags.c ---- */
+
+/* All of them to Redis, which takes what it does not have. */
+int auth_flags_feed(auth_t *auth, gp_err_t *err) __attribute__((warn_unused_result));
+/* Drops tombstones that have done their work. */
+int auth_flags_clean(auth_t *auth, gp_err_t *err) __attribute__((warn_unused_result));
+int auth_list_flags(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMessage *res, gp_err_t *err);
+int auth_set_flag(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMessage *res, gp_err_t *err);
+int auth_delete_flag(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMessage *res, gp_err_t *err);
 
 /* ---- git_tokens.c ---- */
 

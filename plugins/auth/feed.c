@@ -10,8 +10,8 @@
 #include "auth.h"
 
 /*
- * Key set and revocations to Redis: at once when they change, all of it when
- * Redis was away or lost it. One thread; it also clears away what has expired.
+ * Key set, revocations and feature flags to Redis: at once when they change, all
+ * of it when Redis was away or lost it. One thread; it also clears away what has expired.
  */
 #define AUTH_FEED_CHECK_S 10 /* does Redis still have it? */
 #define AUTH_FEED_RETRY_S 2 /* Redis is away */
@@ -203,6 +203,10 @@ static int auth_feed_clean(auth_t *auth, gp_err_t *err)
         rc = gp_db_exec(auth->db, NULL, err, "DELETE FROM revocation WHERE epoch < ?", "i", old);
     }
 
+    if (rc == 0) {
+        rc = auth_flags_clean(auth, err);
+    }
+
     return rc == 0 ? auth_keys_maintain(auth, err) : rc;
 }
 
@@ -240,6 +244,9 @@ static int auth_feed_turn(auth_t *auth, bool dirty, gp_err_t *err)
     if (rc == 0 && missing) {
         rc = auth_feed_publish(auth, err);
     }
+    if (rc == 0) {
+        rc = auth_flags_feed(auth, err);
+    }
 
     return rc;
 }
@@ -257,9 +264,9 @@ static void *auth_feed_run(void *data)
 
         rc = auth_feed_turn(feed->auth, dirty || failed, &err);
         if (rc < 0 && !failed) {
-            gp_log(GP_LOG_WARN, "Redis does not have the key set and the revocations; trying again", "error", err.text, NULL);
+            gp_log(GP_LOG_WARN, "Redis does not have the key set, the revocations and the flags; trying again", "error", err.text, NULL);
         } else if (rc == 0 && failed) {
-            gp_log(GP_LOG_INFO, "Redis has the key set and the revocations again", NULL);
+            gp_log(GP_LOG_INFO, "Redis has the key set, the revocations and the flags again", NULL);
         }
         failed = rc < 0;
         if (gp_clock_ms() - clean_ms >= AUTH_FEED_CLEAN_S * 1000ULL) {

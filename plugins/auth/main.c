@@ -131,6 +131,9 @@ static const gp_method_t auth_methods[] = {
     AUTH_METHOD("DeleteGitToken", auth_delete_git_token),
     AUTH_METHOD("GetGitToken", auth_get_git_token),
     AUTH_METHOD("RotateKeys", auth_rotate_keys),
+    {&gitpod__internal__v1__flag_service__descriptor, "ListFlags", auth_list_flags, NULL},
+    {&gitpod__internal__v1__flag_service__descriptor, "SetFlag", auth_set_flag, NULL},
+    {&gitpod__internal__v1__flag_service__descriptor, "DeleteFlag", auth_delete_flag, NULL},
 };
 
 /* clang-format off */

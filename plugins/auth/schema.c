@@ -89,6 +89,12 @@ const char *const auth_migrations[] = {
     " epoch INTEGER NOT NULL,"
     " PRIMARY KEY (kind, id)"
     ") STRICT;",
+    "CREATE TABLE flag ("
+    " name TEXT PRIMARY KEY,"
+    " version INTEGER NOT NULL,"
+    " record TEXT NOT NULL,"
+    " deleted INTEGER NOT NULL DEFAULT 0"
+    ") STRICT;",
 };
 
 const int auth_n_migrations = sizeof(auth_migrations) / sizeof(auth_migrations[0]);

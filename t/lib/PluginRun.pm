@@ -86,7 +86,7 @@ sub redis_start {
     close $fh;
     open $fh, '>', "$self->{state}/redis/users.acl" or die $!;
     print $fh "user default on nopass ~* &* +\@all\n",
-        "user auth on >$password ~gitpod:revocations ~gitpod:keys &gitpod:* -\@all +\@connection +\@read +\@hash +\@string +publish +\@scripting +del\n";
+        "user auth on >$password ~gitpod:revocations ~gitpod:keys ~gitpod:flags &gitpod:* -\@all +\@connection +\@read +\@hash +\@string +publish +\@scripting +del\n";
     close $fh;
     $self->spawn('redis', 'redis-server', '--port', 0, '--unixsocket', "$self->{run}/redis/redis.sock", '--dir', "$self->{state}/redis", '--save', '',
         '--aclfile', "$self->{state}/redis/users.acl");

@@ -19,6 +19,9 @@ for my $case (
     ['GITPOD_RUN=/' . 'x' x 70, 'status', qr/unix socket/], ['GITPOD_DOMAIN=A_b', 'status', qr/GITPOD_DOMAIN.*host name/],
     ['GITPOD_WORKSPACE_DOMAIN=gitpod.localhost', 'status', qr/must differ/], ['GITPOD_ALLOW_FILE_URLS=maybe', 'status', qr/on or off/],
     ['A=1', 'frobnicate', qr/no command 'frobnicate'/], ['A=1', 'token', qr/not running.*build\.sh up/], ['A=1', 'login-link', qr/not running.*build\.sh up/],
+    ['A=1', 'flag', qr/flag list \[USER\], flag set NAME on\|off.*flag delete NAME/], ['A=1', 'flag set x', qr/not 'flag set x'/],
+    ['A=1', 'flag set x yes', qr/on or off, not 'yes'/], ['A=1', 'flag set x on percent=many', qr/'percent=many': .*0 to 100/],
+    ['A=1', 'flag set x on user=1', qr/'user=1' is neither/], ['A=1', 'flag list', qr/not running.*build\.sh up/],
     ['A=1', 'bench nope', qr/no bench 'nope'; there are: .*hop/]) {
     my ($setting, $command, $text) = @$case;
     my ($rc, $out) = run("$env $setting ./build.sh $command");
@@ -27,13 +30,13 @@ for my $case (
 }
 my ($rc, $out) = run("$env ./build.sh status");
 is($rc, 3, 'status of what does not run: 3');
-for my $command (qw(up down token deps)) {
+for my $command (qw(up down token flag deps)) {
     ($rc, $out) = run("$env setpriv --reuid 65534 --regid 65534 --clear-groups ./build.sh $command");
     isnt($rc, 0, "$command without root fails");
     like($out, qr/needs root.*sudo/, '  and says how');
 }
 ($rc, $out) = run("$env ./build.sh --help");
 is($rc, 0, '--help');
-like($out, qr/\Q$_\E/, "  names $_") for qw(up down status login-link token deps build test lint bench fuzz install clean GITPOD_STATE GITPOD_CACHE);
+like($out, qr/\Q$_\E/, "  names $_") for qw(up down status login-link token flag deps build test lint bench fuzz install clean GITPOD_STATE GITPOD_CACHE);
 ok(!-e $dir, 'nothing was made');
 done_testing();
