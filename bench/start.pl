@@ -34,9 +34,25 @@ sub call {
     return decode_json($body);
 }
 
+# A user may start 3 in 10 s, and 10 at once: waiting for that is not measured.
+sub pace {
+    my ($count) = @_;
+    our $left //= 9;
+    our $at //= time;
+    my $now = time;
+    $left += ($now - $at) * 0.3;
+    $left = 9 if $left > 9;
+    my $wait = ($count - $left) / 0.3;
+    select undef, undef, undef, $wait if $wait > 0;
+    $left -= $count;
+    $left = 0 if $wait > 0;
+    $at = time;
+}
+
 # Starts $count workspaces at one moment; returns the seconds until each editor answers.
 sub start {
     my ($count) = @_;
+    pace($count);
     my $t0 = time;
     my @ids = map { call('CreateAndStartWorkspace', { contextUrl => { url => $url } })->{workspace}{id} } 1 .. $count;
     my %owner = map { $_ => call('GetWorkspaceOwnerToken', { workspaceId => $_ })->{ownerToken} } @ids;

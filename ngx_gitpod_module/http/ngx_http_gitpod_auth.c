@@ -88,6 +88,12 @@ ngx_http_gitpod_auth_handler(ngx_http_request_t *r)
                    "Programs use Authorization: Bearer instead");
     }
 
+    rc = ngx_http_gitpod_limit_user(r, ctx);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
     if (glcf->handoff) {
         return ngx_http_gitpod_handoff_check(r, ctx);
     }

@@ -230,6 +230,7 @@ static void
 ngx_http_gitpod_ctx_cleanup(void *data)
 {
     ngx_http_gitpod_live_remove(data);
+    ngx_http_gitpod_limit_release(data);
     ngx_http_gitpod_token_abandon(data);
 }
 

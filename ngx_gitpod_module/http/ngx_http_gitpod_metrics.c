@@ -7,6 +7,7 @@
 
 #include "ngx_http_gitpod_probe.h"
 #include "ngx_http_gitpod_observe.h"
+#include "ngx_http_gitpod_request.h"
 
 
 typedef struct {
@@ -50,6 +51,8 @@ static ngx_http_gitpod_metric_t  ngx_http_gitpod_counters[] = {
       NGX_GITPOD_N_REQUEST_NOT_FOUND, NULL },
     { "gitpod_requests_total", "{outcome=\"error\"}",
       NGX_GITPOD_N_REQUEST_ERROR, NULL },
+    { "gitpod_requests_total", "{outcome=\"limited\"}",
+      NGX_GITPOD_N_REQUEST_LIMITED, NULL },
     { "gitpod_requests_total", "{outcome=\"unavailable\"}",
       NGX_GITPOD_N_REQUEST_UNAVAILABLE, NULL },
 
@@ -157,6 +160,7 @@ ngx_http_gitpod_metrics(ngx_http_request_t *r, ngx_gitpod_zone_t *zone,
     size = 256 * (NGX_GITPOD_COUNTERS_N + 32)
            + 128 * NGX_GITPOD_WORKERS_MAX
            + 512 * (pmcf->checks.nelts + 1)
+           + 320 * (NGX_GITPOD_LIMITS_MAX + 4)
            + ngx_http_gitpod_observe_metrics_size();
 
     b = ngx_create_temp_buf(r->pool, size);
@@ -168,6 +172,7 @@ ngx_http_gitpod_metrics(ngx_http_request_t *r, ngx_gitpod_zone_t *zone,
     b->last = ngx_http_gitpod_metrics_gauges(b->last, b->end, zone);
     b->last = ngx_http_gitpod_metrics_workers(b->last, b->end, zone);
     b->last = ngx_http_gitpod_metrics_checks(b->last, b->end, zone, pmcf);
+    b->last = ngx_http_gitpod_limit_metrics(r, b->last, b->end, zone);
     b->last = ngx_http_gitpod_observe_metrics(b->last, b->end, zone, open);
 
     if (open) {

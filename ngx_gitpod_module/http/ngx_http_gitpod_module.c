@@ -547,6 +547,7 @@ ngx_http_gitpod_tick(ngx_event_t *ev)
     } else if (ngx_gitpod_lease_held(feed->zone)
                && ngx_gitpod_lease_keep(feed->zone) == NGX_OK)
     {
+        ngx_gitpod_workers_reap(feed->zone);
         ngx_gitpod_feed_tick(feed);
 
     } else {

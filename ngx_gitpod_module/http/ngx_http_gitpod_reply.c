@@ -69,7 +69,7 @@ ngx_http_gitpod_reply_header(ngx_http_request_t *r, char *name,
 
 /*
  * A refusal.  For a person's navigation the status alone is returned, so that
- * error_page finds it; message must be a constant of our own, free of what a
+ * error_page finds it; message must be a text of our own, free of what a
  * client sent.
  */
 
@@ -266,6 +266,9 @@ ngx_http_gitpod_reply_code(ngx_uint_t status)
     case NGX_HTTP_NOT_FOUND:
         return "not_found";
 
+    case NGX_HTTP_TOO_MANY_REQUESTS:
+        return "resource_exhausted";
+
     case NGX_HTTP_SERVICE_UNAVAILABLE:
     case NGX_HTTP_BAD_GATEWAY:
         return "unavailable";
@@ -292,6 +295,9 @@ ngx_http_gitpod_reply_counter(ngx_uint_t status)
 
     case NGX_HTTP_NOT_FOUND:
         return NGX_GITPOD_N_REQUEST_NOT_FOUND;
+
+    case NGX_HTTP_TOO_MANY_REQUESTS:
+        return NGX_GITPOD_N_REQUEST_LIMITED;
 
     case NGX_HTTP_SERVICE_UNAVAILABLE:
         return NGX_GITPOD_N_REQUEST_UNAVAILABLE;

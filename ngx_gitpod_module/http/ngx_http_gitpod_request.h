@@ -16,6 +16,7 @@
 
 #include "core/contract.h"
 
+#include "ngx_gitpod_limit.h"
 #include "ngx_http_gitpod.h"
 
 
@@ -65,6 +66,19 @@ typedef struct {
 } ngx_http_gitpod_request_loc_conf_t;
 
 
+typedef enum {
+    NGX_HTTP_GITPOD_COUNT_REQUESTS = 0,
+    NGX_HTTP_GITPOD_COUNT_UPGRADES,
+    NGX_HTTP_GITPOD_COUNT_FAILURES,     /* credentials that were not good */
+    NGX_HTTP_GITPOD_COUNT_UNKNOWN,      /* workspaces that are not there */
+    NGX_HTTP_GITPOD_COUNT_OPEN          /* needs no credential */
+} ngx_http_gitpod_limit_count_e;
+
+
+#define NGX_HTTP_GITPOD_HELD_MAX  4     /* concurrent limits of one request */
+
+
+typedef struct ngx_http_gitpod_limit_s  ngx_http_gitpod_limit_t;
 typedef struct ngx_http_gitpod_ctx_s  ngx_http_gitpod_ctx_t;
 
 typedef ngx_int_t (*ngx_http_gitpod_answer_pt)(ngx_http_request_t *r,
@@ -113,6 +127,15 @@ struct ngx_http_gitpod_ctx_s {
     ngx_str_t                      reason;        /* why it was refused */
     ngx_uint_t                     observed;      /* class + 1; 0: none yet */
 
+    /* limits */
+    ngx_http_gitpod_limit_t       *limit;         /* that was reached */
+    uint64_t                       limit_wait;    /* ns until it is not */
+    ngx_table_elt_t               *limit_headers[3];
+    uint64_t                       limit_left;    /* as they say */
+    ngx_queue_t                    holding;
+    ngx_uint_t                     held_n;
+    ngx_gitpod_held_t              held[NGX_HTTP_GITPOD_HELD_MAX];
+
     unsigned                       page:1;        /* a person's navigation */
     unsigned                       html:1;
     unsigned                       upgrade:1;
@@ -129,6 +152,9 @@ struct ngx_http_gitpod_ctx_s {
     unsigned                       traced:1;
     unsigned                       open:1;        /* needs no credential */
     unsigned                       living:1;
+    unsigned                       limited:1;     /* by address, once */
+    unsigned                       limited_user:1;
+    unsigned                       limit_dry:1;   /* reached in a dry run */
 };
 
 
@@ -199,6 +225,34 @@ ngx_int_t ngx_http_gitpod_reply_redirect(ngx_http_request_t *r,
     ngx_uint_t status, ngx_str_t *url);
 ngx_int_t ngx_http_gitpod_reply_header(ngx_http_request_t *r,
     char *name, char *fmt, ...);
+
+/*
+ * limit: NGX_OK, or what the phase handler returns (limit_user: the end of the
+ * access phase)
+ */
+
+ngx_int_t ngx_http_gitpod_limit_user(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+
+/* Counts an event, before it is known whether it is one: NGX_OK, NGX_BUSY. */
+ngx_int_t ngx_http_gitpod_limit_spend(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_http_gitpod_limit_count_e count);
+
+/* It was none. */
+void ngx_http_gitpod_limit_return(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_http_gitpod_limit_count_e count);
+
+/* After NGX_BUSY: the answer, 429. */
+ngx_int_t ngx_http_gitpod_limit_refuse(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+
+/* The request ends. */
+void ngx_http_gitpod_limit_release(ngx_http_gitpod_ctx_t *ctx);
+
+/* Prometheus text. */
+u_char *ngx_http_gitpod_limit_metrics(ngx_http_request_t *r, u_char *p,
+    u_char *last, ngx_gitpod_zone_t *zone);
+
 
 /* live: requests that end when their right does */
 

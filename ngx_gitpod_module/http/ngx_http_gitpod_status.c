@@ -46,6 +46,7 @@ static ngx_http_gitpod_status_pt  ngx_http_gitpod_status_sections[] = {
     ngx_http_gitpod_status_checks,
     ngx_http_gitpod_status_redis,
     ngx_http_gitpod_status_tables,
+    ngx_http_gitpod_limit_status,
     ngx_http_gitpod_status_workers,
     NULL
 };

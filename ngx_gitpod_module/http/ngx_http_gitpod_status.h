@@ -47,4 +47,8 @@ void ngx_http_gitpod_status_truth(ngx_http_gitpod_status_t *s,
     ngx_uint_t truth);
 
 
+/* Sections of other files. */
+void ngx_http_gitpod_limit_status(ngx_http_gitpod_status_t *s);
+
+
 #endif /* _NGX_HTTP_GITPOD_STATUS_H_INCLUDED_ */

@@ -11,6 +11,7 @@
 #include "core/contract.h"
 #include "jose/digest.h"
 
+#include "ngx_http_gitpod_limit.h"
 #include "ngx_http_gitpod_request.h"
 
 
@@ -26,6 +27,10 @@
 static ngx_int_t ngx_http_gitpod_variable_field(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_gitpod_variable_credential(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_gitpod_variable_limit(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_gitpod_variable_limit_status(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_gitpod_variable_port(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
@@ -76,6 +81,12 @@ static ngx_http_variable_t  ngx_http_gitpod_variables[] = {
 
     { ngx_string("gitpod_reason"), NULL, ngx_http_gitpod_variable_field,
       ngx_http_gitpod_field(reason), NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("gitpod_limit"), NULL, ngx_http_gitpod_variable_limit, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("gitpod_limit_status"), NULL,
+      ngx_http_gitpod_variable_limit_status, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("gitpod_request_id"), NULL,
       ngx_http_gitpod_variable_request_id, 0, 0, 0 },
@@ -180,6 +191,45 @@ ngx_http_gitpod_variable_credential(ngx_http_request_t *r,
     ctx = ngx_http_gitpod_ctx_get(r);
 
     return ngx_http_gitpod_variable_set(v, &names[ctx ? ctx->credential : 0]);
+}
+
+
+/* The limit that was reached, in a dry run too. */
+
+static ngx_int_t
+ngx_http_gitpod_variable_limit(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_http_gitpod_ctx_t  *ctx;
+
+    ctx = ngx_http_gitpod_ctx_get(r);
+
+    if (ctx == NULL || ctx->limit == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    return ngx_http_gitpod_variable_set(v, &ctx->limit->name);
+}
+
+
+static ngx_int_t
+ngx_http_gitpod_variable_limit_status(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_http_gitpod_ctx_t  *ctx;
+
+    static ngx_str_t        passed = ngx_string("passed");
+    static ngx_str_t        refused = ngx_string("refused");
+    static ngx_str_t        dry = ngx_string("dry-run");
+
+    ctx = ngx_http_gitpod_ctx_get(r);
+
+    if (ctx == NULL || ctx->limit == NULL) {
+        return ngx_http_gitpod_variable_set(v, &passed);
+    }
+
+    return ngx_http_gitpod_variable_set(v, ctx->limit_dry ? &dry : &refused);
 }
 
 

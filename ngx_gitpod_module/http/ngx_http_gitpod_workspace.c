@@ -104,6 +104,12 @@ ngx_http_gitpod_workspace_handler(ngx_http_request_t *r)
         return rc;
     }
 
+    rc = ngx_http_gitpod_limit_user(r, ctx);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
     ctx->socklen = route.socklen;
     ctx->reason.len = 0;
     ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_REQUEST_OK);

@@ -191,6 +191,7 @@ typedef enum {
     NGX_GITPOD_N_REQUEST_UNAUTHENTICATED,   /* 401 */
     NGX_GITPOD_N_REQUEST_FORBIDDEN,         /* 403 */
     NGX_GITPOD_N_REQUEST_NOT_FOUND,         /* 404 */
+    NGX_GITPOD_N_REQUEST_LIMITED,           /* 429 */
     NGX_GITPOD_N_REQUEST_ERROR,             /* 500 */
     NGX_GITPOD_N_REQUEST_UNAVAILABLE,       /* 503, or the start page */
 

@@ -36,7 +36,7 @@ ngx_gitpod_zone_t *
 ngx_gitpod_zone_create(ngx_slab_pool_t *shpool)
 {
     size_t              size, part;
-    u_char             *p;
+    u_char             *p, *last;
     uint32_t            n;
     ngx_gitpod_zone_t  *zone;
 
@@ -69,6 +69,10 @@ ngx_gitpod_zone_create(ngx_slab_pool_t *shpool)
     p += 2 * GP_JOSE_KEY_SET_MAX;
     size -= 2 * GP_JOSE_KEY_SET_MAX;
 
+    last = p + size;
+    p = ngx_gitpod_limits_init(&zone->limits, p, size * 2 / 100);
+    size = last - p;
+
     part = size / 50;
 
     n = ngx_gitpod_zone_share(part, GP_FLAGS_MAX, GP_FLAG_NAME_MAX,
@@ -77,7 +81,7 @@ ngx_gitpod_zone_create(ngx_slab_pool_t *shpool)
                               sizeof(gp_flag_t));
     size -= ngx_gitpod_table_size(n, GP_FLAG_NAME_MAX, sizeof(gp_flag_t));
 
-    part = size * 15 / 100;
+    part = size * 14 / 100;
 
     n = ngx_gitpod_zone_share(part, NGX_GITPOD_CREDENTIALS_MAX,
                               NGX_GITPOD_DIGEST_LEN,
@@ -151,18 +155,14 @@ void
 ngx_gitpod_worker_enter(ngx_gitpod_zone_t *zone, ngx_log_t *log)
 {
     ngx_uint_t            i;
-    ngx_atomic_uint_t     pid;
     ngx_gitpod_worker_t  *worker;
+
+    ngx_gitpod_workers_reap(zone);
 
     for (i = 0; i < NGX_GITPOD_WORKERS_MAX; i++) {
         worker = &zone->workers[i];
-        pid = worker->pid;
 
-        if (pid && ngx_gitpod_process_alive((ngx_pid_t) pid)) {
-            continue;
-        }
-
-        if (ngx_atomic_cmp_set(&worker->pid, pid,
+        if (ngx_atomic_cmp_set(&worker->pid, 0,
                                (ngx_atomic_uint_t) ngx_pid))
         {
             worker->heartbeat_ms = ngx_gitpod_now_ms();
@@ -209,6 +209,28 @@ ngx_gitpod_worker_leave(ngx_gitpod_zone_t *zone)
     if (ngx_gitpod_worker) {
         ngx_gitpod_worker->pid = 0;
         ngx_gitpod_worker = NULL;
+    }
+}
+
+
+void
+ngx_gitpod_workers_reap(ngx_gitpod_zone_t *zone)
+{
+    ngx_uint_t            i;
+    ngx_atomic_uint_t     pid;
+    ngx_gitpod_worker_t  *worker;
+
+    for (i = 0; i < NGX_GITPOD_WORKERS_MAX; i++) {
+        worker = &zone->workers[i];
+        pid = worker->pid;
+
+        if (pid == 0 || ngx_gitpod_process_alive((ngx_pid_t) pid)) {
+            continue;
+        }
+
+        if (ngx_atomic_cmp_set(&worker->pid, pid, 0)) {
+            ngx_gitpod_held_forget(&zone->limits);
+        }
     }
 }
 

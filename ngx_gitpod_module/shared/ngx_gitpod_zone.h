@@ -10,12 +10,13 @@
 
 
 #include "ngx_gitpod.h"
+#include "ngx_gitpod_limit.h"
 #include "ngx_gitpod_table.h"
 #include "ngx_gitpod_observe.h"
 
 
 #define NGX_GITPOD_MAGIC            0x676974706f64aa01
-#define NGX_GITPOD_LAYOUT           2
+#define NGX_GITPOD_LAYOUT           3
 
 #define NGX_GITPOD_ZONE_MIN         (1024 * 1024)
 #define NGX_GITPOD_WORKERS_MAX      256     /* two generations of 128 */
@@ -94,6 +95,8 @@ struct ngx_gitpod_zone_s {
     uint32_t                   keys_len[2];
     u_char                    *keys_text[2];
 
+    ngx_gitpod_limits_t        limits;
+
     ngx_gitpod_lease_t         lease;
     ngx_gitpod_feed_state_t    feed;
     ngx_gitpod_check_record_t  checks[NGX_GITPOD_CHECKS_MAX];
@@ -124,6 +127,9 @@ ngx_uint_t ngx_gitpod_process_alive(ngx_pid_t pid);
 void ngx_gitpod_worker_enter(ngx_gitpod_zone_t *zone, ngx_log_t *log);
 void ngx_gitpod_worker_stamp(ngx_gitpod_zone_t *zone);
 void ngx_gitpod_worker_leave(ngx_gitpod_zone_t *zone);
+
+/* Frees the slots of workers that were killed, and what they held. */
+void ngx_gitpod_workers_reap(ngx_gitpod_zone_t *zone);
 
 
 /* NGX_OK: this worker holds the lease (now stamped); NGX_DECLINED */

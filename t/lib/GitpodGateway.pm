@@ -111,7 +111,7 @@ sub dashboard {
     make_path("$dir/errors", "$dir/assets");
     spew("$dir/index.html", "<!doctype html><title>Dashboard</title>\n");
     spew("$dir/assets/app.js", "// app\n");
-    spew("$dir/errors/$_.html", "<!doctype html><title>Page $_</title>\n") for 401, 404, 502, 503;
+    spew("$dir/errors/$_.html", "<!doctype html><title>Page $_</title>\n") for 401, 404, 429, 502, 503;
 }
 
 sub module {
@@ -236,6 +236,27 @@ sub slurp_start {
 sub worker_pids {
     my ($self) = @_;
     return map { /(\d+)/ ? $1 : () } `ps -o pid= --ppid $self->{nginx_pid}`;
+}
+
+# The configuration is read again; returns when no worker of before is left.
+sub reload {
+    my ($self) = @_;
+    my @old = $self->worker_pids;
+    kill 'HUP', $self->{nginx_pid};
+    wait_for('the old workers to end', sub { my %now = map { $_ => 1 } $self->worker_pids; !grep { $now{$_} } @old });
+    wait_for('the new workers', sub { $self->worker_pids >= $self->{workers} });
+}
+
+sub metrics {
+    my ($self) = @_;
+    local $self->{port} = $self->{probe_port};
+    return $self->get('127.0.0.1', '/metrics')->{body};
+}
+
+sub status {
+    my ($self) = @_;
+    local $self->{port} = $self->{probe_port};
+    return $self->get('127.0.0.1', '/status')->{json};
 }
 
 sub error_log { my ($self) = @_; return slurp("$self->{state}/log/error.log") }
@@ -557,6 +578,12 @@ sub workspace_connection {
 # (lower case => value, several joined by "\n"), body. Nothing is added but Host.
 sub request {
     my ($self, $host, $method, $path, $headers, $body) = @_;
+    return $self->response($self->send($host, $method, $path, $headers, $body), $method);
+}
+
+# The same without waiting: response() reads the answer from what it returns.
+sub send {
+    my ($self, $host, $method, $path, $headers, $body) = @_;
     my $s = $self->{unix} ? IO::Socket::UNIX->new(Peer => $self->{unix}) : IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{port});
     die "cannot connect: $!" if !$s;
     $s->autoflush(1);
@@ -568,7 +595,7 @@ sub request {
     push @lines, 'Connection: close' if !grep { /^connection:/i } @lines;
     local $SIG{PIPE} = 'IGNORE';
     print $s join("\r\n", @lines), "\r\n\r\n", $body // '';
-    return $self->response($s, $method);
+    return $s;
 }
 
 sub response {

@@ -110,13 +110,19 @@ sub http {
     return { status => $status // 0, headers => $head, body => $rest // '', curl => $rc };
 }
 
-# A Connect call with the token; returns { status, data }.
+# A Connect call with the token; returns { status, data }. Over a limit it does
+# what the answer says: waits and tries again.
 sub rpc {
     my ($self, $method, $message, %arg) = @_;
     my $package = $method =~ /^gitpod\./ ? '' : 'gitpod.v1.WorkspaceService/';
     my @auth = exists $arg{token} ? (defined $arg{token} ? ("Authorization: Bearer $arg{token}") : ()) : ('Authorization: Bearer ' . $self->token);
-    my $r = $self->http(method => 'POST', url => "$self->{url}/public-api/$package$method", body => encode_json($message // {}),
-        headers => [ 'Content-Type: application/json', @auth, @{ $arg{headers} // [] } ], timeout => $arg{timeout} // 60);
+    my $r;
+    for my $try (1 .. 10) {
+        $r = $self->http(method => 'POST', url => "$self->{url}/public-api/$package$method", body => encode_json($message // {}),
+            headers => [ 'Content-Type: application/json', @auth, @{ $arg{headers} // [] } ], timeout => $arg{timeout} // 60);
+        last if $r->{status} != 429 || $r->{headers} !~ /^retry-after: (\d+)/mi;
+        sleep $1;
+    }
     $r->{data} = eval { decode_json($r->{body}) };
     return $r;
 }

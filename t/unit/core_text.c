@@ -2,6 +2,8 @@
 
 #include "core/base64url.h"
 #include "core/code.h"
+#include "core/glob.h"
+#include "core/hash.h"
 #include "core/hex.h"
 #include "core/jwt_split.h"
 #include "core/contract.h"
@@ -88,12 +90,72 @@ static void test_codes(void)
 }
 
 
+static void test_glob(void)
+{
+    static const struct {
+        const char *pattern;
+        const char *text;
+        int match;
+    } cases[] = {{"", "", 1},
+                 {"", "a", 0},
+                 {"*", "", 1},
+                 {"*", "a/b", 1},
+                 {"a", "a", 1},
+                 {"a", "A", 0},
+                 {"a*", "a", 1},
+                 {"*a", "bca", 1},
+                 {"*a", "bcab", 0},
+                 {"gitpod.v1.*", "gitpod.v1.UserService/GetAuthenticatedUser", 1},
+                 {"gitpod.v1.*", "gitpod.v2.UserService/GetAuthenticatedUser", 0},
+                 {"*/StartWorkspace", "gitpod.v1.WorkspaceService/StartWorkspace", 1},
+                 {"*/StartWorkspace", "gitpod.v1.WorkspaceService/StartWorkspaces", 0},
+                 {"*/StartWorkspace", "StartWorkspace", 0},
+                 {"*ab*ab*", "aababab", 1},
+                 {"a*b*c", "abbbc", 1},
+                 {"a*b*c", "acb", 0},
+                 {"**", "x", 1},
+                 {"a", "", 0}};
+    char text[4096];
+    size_t i;
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        is_int(gp_glob_match(cases[i].pattern, strlen(cases[i].pattern), cases[i].text, strlen(cases[i].text)), cases[i].match,
+               cases[i].pattern);
+    }
+
+    memset(text, 'a', sizeof(text));
+    ok(!gp_glob_match("*a*a*a*a*a*a*a*a*b", 18, text, sizeof(text)), "many stars and no match: an answer all the same");
+}
+
+
+/* Against `openssl mac ... SIPHASH` over the salt, little-endian, and the text. */
+static void test_hash(void)
+{
+    static const struct {
+        const char *text;
+        uint64_t hash;
+    } cases[] = {{"", UINT64_C(0x3764a2c10a62bcc9)},
+                 {"a", UINT64_C(0x04ff87a357f4a075)},
+                 {"abcdefg", UINT64_C(0x0dc74a6cdd5d8e31)},
+                 {"abcdefgh", UINT64_C(0x814471c0c202e204)},
+                 {"gitpod.v1.WorkspaceService/StartWorkspace", UINT64_C(0x8e79deafaab4a1b0)}};
+    size_t i;
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        ok(gp_hash64(cases[i].text, strlen(cases[i].text), 1) == cases[i].hash, "SipHash-2-4 of \"%s\"", cases[i].text);
+    }
+    ok(gp_hash64("a", 1, 1) != gp_hash64("a", 1, 2), "the salt counts");
+}
+
+
 int main(void)
 {
     test_base64url();
     test_hex();
     test_jwt_split();
     test_codes();
+    test_glob();
+    test_hash();
 
     return tap_done();
 }
