@@ -42,6 +42,7 @@ Environment (default):
   GITPOD_STATE (/var/lib/gitpod)         everything it keeps
   GITPOD_RUN (/run/gitpod)               sockets and run-time files
   GITPOD_PORT (8080)                     where people come in
+  GITPOD_GRPC_PORT (none)                gRPC in clear, for the API
   GITPOD_PROBE_ADDRESS (127.0.0.1), GITPOD_PROBE_PORT (9400)
   GITPOD_DOMAIN (gitpod.localhost), GITPOD_WORKSPACE_DOMAIN (ws-\$GITPOD_DOMAIN)
   GITPOD_IDLE_TIMEOUT (1800)             seconds until an unused workspace stops

@@ -21,6 +21,7 @@ fi
 GITPOD_STATE=${GITPOD_STATE:-/var/lib/gitpod}
 GITPOD_RUN=${GITPOD_RUN:-/run/gitpod}
 GITPOD_PORT=${GITPOD_PORT:-8080}
+GITPOD_GRPC_PORT=${GITPOD_GRPC_PORT:-}             # empty: no gRPC in clear
 GITPOD_PROBE_ADDRESS=${GITPOD_PROBE_ADDRESS:-127.0.0.1}
 GITPOD_PROBE_PORT=${GITPOD_PROBE_PORT:-9400}
 GITPOD_DOMAIN=${GITPOD_DOMAIN:-gitpod.localhost}
@@ -40,6 +41,11 @@ else
     EXTERNAL_URL=http://$GITPOD_DOMAIN:$GITPOD_PORT
 fi
 
+# What the nginx templates listen on.
+LISTEN=$GITPOD_PORT
+GRPC_LISTEN=
+[ -z "$GITPOD_GRPC_PORT" ] || GRPC_LISTEN="listen $GITPOD_GRPC_PORT http2 default_server;"
+
 die() {
     printf 'build.sh: %s\n' "$*" >&2
     exit 1
@@ -53,18 +59,26 @@ check_settings() {
     done
     # sun_path has 108 bytes (unix(7)); the longest socket adds 34.
     [ ${#GITPOD_RUN} -le 60 ] || die "GITPOD_RUN is ${#GITPOD_RUN} characters long; a unix socket's path leaves it 60"
-    for v in GITPOD_PORT GITPOD_PROBE_PORT GITPOD_IDLE_TIMEOUT; do
+    for v in GITPOD_PORT GITPOD_PROBE_PORT GITPOD_IDLE_TIMEOUT ${GITPOD_GRPC_PORT:+GITPOD_GRPC_PORT}; do
         [[ ${!v} =~ ^[1-9][0-9]{0,8}$ ]] || die "$v is '${!v}': it must be a number"
     done
-    for v in GITPOD_PORT GITPOD_PROBE_PORT; do
-        [ "${!v}" -le 65535 ] || die "$v is ${!v}: a port is at most 65535"
-    done
-    [ "$GITPOD_PORT" != "$GITPOD_PROBE_PORT" ] || die "GITPOD_PORT and GITPOD_PROBE_PORT are both $GITPOD_PORT"
+    check_ports_differ GITPOD_PORT GITPOD_PROBE_PORT GITPOD_GRPC_PORT
     for v in GITPOD_DOMAIN GITPOD_WORKSPACE_DOMAIN; do
         [[ ${!v} =~ ^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$ ]] || die "$v is '${!v}': it must be a host name in lower case"
     done
     [ "$GITPOD_DOMAIN" != "$GITPOD_WORKSPACE_DOMAIN" ] || die "GITPOD_WORKSPACE_DOMAIN must differ from GITPOD_DOMAIN: workspaces run strangers' code"
     case $GITPOD_ALLOW_FILE_URLS in on | off) ;; *) die "GITPOD_ALLOW_FILE_URLS is '$GITPOD_ALLOW_FILE_URLS': on or off" ;; esac
+}
+
+check_ports_differ() {
+    local v
+    local -A owner=()
+    for v in "$@"; do
+        [ -n "${!v}" ] || continue
+        [ "${!v}" -le 65535 ] || die "$v is ${!v}: a port is at most 65535"
+        [ -z "${owner[${!v}]:-}" ] || die "${owner[${!v}]} and $v are both ${!v}"
+        owner[${!v}]=$v
+    done
 }
 
 need_root() {
@@ -131,6 +145,7 @@ render() {
     out=$(sed \
         -e "s|@TOP@|$TOP|g" -e "s|@BUILD@|$BUILD|g" -e "s|@RUN@|$GITPOD_RUN|g" -e "s|@STATE@|$GITPOD_STATE|g" \
         -e "s|@ACCESS_LOG@|/dev/stdout|g" -e "s|@CACHE@|$GITPOD_CACHE|g" -e "s|@PORT@|$GITPOD_PORT|g" \
+        -e "s|@LISTEN@|$LISTEN|g" -e "s|@GRPC_LISTEN@|$GRPC_LISTEN|g" \
         -e "s|@PROBE_ADDRESS@|$GITPOD_PROBE_ADDRESS|g" -e "s|@PROBE_PORT@|$GITPOD_PROBE_PORT|g" \
         -e "s|@DOMAIN@|$GITPOD_DOMAIN|g" -e "s|@WORKSPACE_DOMAIN@|$GITPOD_WORKSPACE_DOMAIN|g" \
         -e "s|@EXTERNAL_URL@|$EXTERNAL_URL|g" -e "s|@EXTERNAL_SCHEME@|http|g" -e "s|@INSTALLATION@|$INSTALLATION|g" \

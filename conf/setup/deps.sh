@@ -68,6 +68,18 @@ with_node() {
         npm_config_fund=false npm_config_audit=false npm_config_update_notifier=false "$@"
 }
 
+# What tests drive the gateway with, of npm.
+install_clients() {
+    local dir=$GITPOD_CACHE/clients
+    cmp -s "$TOP/t/client/package-lock.json" "$dir/package-lock.json" && return
+    rm -rf "$dir.new"
+    mkdir -p "$dir.new"
+    cp "$TOP/t/client/package.json" "$TOP/t/client/package-lock.json" "$dir.new/"
+    (cd "$dir.new" && with_node npm install --no-save --ignore-scripts) # (not "npm ci": see compile_dashboard)
+    rm -rf "$dir"
+    mv "$dir.new" "$dir"
+}
+
 # code-server from its npm package, unedited. Its ripgrep comes from another
 # host than the registry, so the cache it looks into first is filled from the
 # registry's own ripgrep package.

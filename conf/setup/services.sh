@@ -214,9 +214,9 @@ probe() {
 
 check_ports() {
     local p
-    for p in "$GITPOD_PORT" "$GITPOD_PROBE_PORT"; do
+    for p in "$GITPOD_PORT" "$GITPOD_PROBE_PORT" ${GITPOD_GRPC_PORT:+"$GITPOD_GRPC_PORT"}; do
         if ss -Hltn "sport = :$p" | grep -q .; then
-            die "port $p is in use by another program: stop it, or set GITPOD_PORT / GITPOD_PROBE_PORT to a free one"
+            die "port $p is in use by another program: stop it, or set GITPOD_PORT / GITPOD_PROBE_PORT / GITPOD_GRPC_PORT to a free one"
         fi
     done
 }

@@ -5,6 +5,7 @@ cmd_test() {
     local tier=${1:-all} tests=()
     need_root test
     cmd_deps "$TOP/conf/packages-test.list"
+    step 'clients of npm' with_cache_lock install_clients
     lock_build
     case $tier in
     quick | all)

@@ -11,7 +11,7 @@ my $g = GitpodGateway->new(workers => 2, expected_alert => qr{exited on signal 9
     my ($name, $text) = @_;
     $text .= "gitpod_flag new_editor off;\ngitpod_flag old_editor on;\n" if $name eq 'nginx_flags.conf';
     $text =~ s/^( *)(fastcgi_param GITPOD_PATH \$gitpod_method;)/$1$2\n$1add_header X-New \$gitpod_flag_new_editor always;\n$1add_header X-Other \$gitpod_flag_not_declared always;/m
-        if $name eq 'nginx_domain.conf';
+        if $name eq 'nginx_public_api.conf';
     return $text;
 });
 my ($owner, $other) = ($g->{owner}, $g->{other});

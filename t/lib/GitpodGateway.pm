@@ -34,6 +34,7 @@ my @servers;
 
 # new(%option): domain, workspace_domain, workers, start => 0 to wait with nginx,
 # buffered_log => 1 to write the log as in production, level of the error log,
+# grpc => 1 for the port of gRPC in clear,
 # edit => sub of ($name, $text) returning the text of a configuration file.
 sub new {
     my ($class, %option) = @_;
@@ -59,6 +60,7 @@ sub new {
     $self->{state} = "$self->{dir}/state";
     $self->{port} //= free_port();
     $self->{probe_port} = free_port();
+    $self->{grpc_port} = free_port() if $self->{grpc};
     $self->{external} //= "$self->{scheme}://$self->{domain}:$self->{port}";
     make_path(map { "$self->{run}/$_" } 'conf', 'nginx', 'redis', 'instances', @SERVICES,
         map { "gateway/$_" } @SERVICES, 'admin');
@@ -134,6 +136,7 @@ sub write_conf {
     my ($self) = @_;
     my %value = (
         RUN => $self->{run}, STATE => $self->{state}, ACCESS_LOG => "$self->{state}/log/nginx/access.log", PORT => $self->{port},
+        LISTEN => $self->{port}, GRPC_LISTEN => $self->{grpc_port} ? "listen $self->{grpc_port} http2 default_server;" : '',
         PROBE_ADDRESS => '127.0.0.1', PROBE_PORT => $self->{probe_port}, DOMAIN => $self->{domain},
         WORKSPACE_DOMAIN => $self->{workspace_domain}, EXTERNAL_URL => $self->{external}, CIDR => '127.0.0.0/8',
         MODULE => module(), DASHBOARD => $self->{dashboard}, CALLERS_MAP => $self->callers_map,

@@ -15,7 +15,7 @@ my $dir = "/tmp/gpb$$";
 my $env = "env GITPOD_STATE=$dir/state GITPOD_RUN=$dir/run GITPOD_PORT=1 GITPOD_PROBE_PORT=2";
 for my $case (
     ['GITPOD_PORT=abc', 'status', qr/GITPOD_PORT is 'abc'.*number/], ['GITPOD_PORT=70000', 'status', qr/65535/],
-    ['GITPOD_PROBE_PORT=1', 'status', qr/both 1/], ['GITPOD_RUN=rel', 'status', qr/GITPOD_RUN.*absolute/],
+    ['GITPOD_PROBE_PORT=1', 'status', qr/both 1/], ['GITPOD_GRPC_PORT=2', 'status', qr/GITPOD_PROBE_PORT and GITPOD_GRPC_PORT are both 2/], ['GITPOD_GRPC_PORT=x', 'status', qr/number/], ['GITPOD_RUN=rel', 'status', qr/GITPOD_RUN.*absolute/],
     ['GITPOD_RUN=/' . 'x' x 70, 'status', qr/unix socket/], ['GITPOD_DOMAIN=A_b', 'status', qr/GITPOD_DOMAIN.*host name/],
     ['GITPOD_WORKSPACE_DOMAIN=gitpod.localhost', 'status', qr/must differ/], ['GITPOD_ALLOW_FILE_URLS=maybe', 'status', qr/on or off/],
     ['A=1', 'frobnicate', qr/no command 'frobnicate'/], ['A=1', 'token', qr/not running.*build\.sh up/], ['A=1', 'login-link', qr/not running.*build\.sh up/],

@@ -12,7 +12,7 @@
 /*
  * A small service on the kit, for t/service/kit.t and bench/fastcgi.sh. What a
  * call does is in its workspace_id: "wait" blocks until the call is cancelled,
- * "fail" fails, "count" streams three messages, "flood" streams until the reader
+ * "fail" fails, "metadata" names what came in the header test-bin, "count" streams three messages, "flood" streams until the reader
  * is too slow, "idle" streams one message and stays open; all else is echoed.
  */
 typedef struct {
@@ -34,6 +34,7 @@ static int echo_get(gp_call_t *call, const ProtobufCMessage *msg, ProtobufCMessa
     Gitpod__V1__GetWorkspaceResponse *res = (Gitpod__V1__GetWorkspaceResponse *) res_msg;
     const struct timespec nap = {.tv_nsec = 5000000};
     echo_t *echo = call->data;
+    const char *binary;
 
     if (strcmp(req->workspace_id, "fail") == 0) {
         return gp_err(err, GP_NOT_FOUND, "workspace_id: there is no workspace \"%s\"", req->workspace_id);
@@ -55,6 +56,10 @@ static int echo_get(gp_call_t *call, const ProtobufCMessage *msg, ProtobufCMessa
     gitpod__v1__workspace_metadata__init(res->workspace->metadata);
     res->workspace->metadata->owner_id = gp_arena_strdup(call->arena, call->user);
     res->workspace->metadata->name = gp_arena_printf(call->arena, "%s %s", echo->conf->greeting, call->caller);
+    if (strcmp(req->workspace_id, "metadata") == 0) {
+        binary = gp_call_param(call, "HTTP_TEST_BIN");
+        res->workspace->metadata->name = gp_arena_strdup(call->arena, binary ? binary : "none");
+    }
 
     return 0;
 }

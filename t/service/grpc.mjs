@@ -1,0 +1,175 @@
+// Drives the gateway for grpc.t, with @grpc/grpc-js and with bare HTTP/2 frames; prints "ok - text" lines. What only the
+// other side knows or does is asked for ("ask ..." lines).
+import { createRequire } from 'node:module';
+import http2 from 'node:http2';
+import readline from 'node:readline';
+
+const { GP_TARGET, GP_API, GP_TOKEN, GP_USER, GP_PROTO, GP_CLIENTS } = process.env;
+const require = createRequire(`${GP_CLIENTS}/package.json`);
+const grpc = require('@grpc/grpc-js');
+const loader = require('@grpc/proto-loader');
+
+let failed = 0;
+function ok(cond, text, detail) {
+    console.log(`${cond ? 'ok' : 'not ok'} - ${text}`);
+    if (!cond) {
+        failed++;
+        console.log(`  ${JSON.stringify(detail)}`);
+    }
+}
+const answers = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+async function ask(what) {
+    console.log(`ask ${what}`);
+    return (await answers.next()).value;
+}
+async function soon(cond) {
+    for (const end = Date.now() + 5000; Date.now() < end;) {
+        if (await cond()) return true;
+        await new Promise((done) => setTimeout(done, 20));
+    }
+    return false;
+}
+
+const definition = loader.loadSync(['gitpod/v1/workspace.proto', 'gitpod/v1/user.proto'], { includeDirs: [GP_PROTO] });
+const proto = grpc.loadPackageDefinition(definition).gitpod.v1;
+const client = new proto.WorkspaceService(GP_TARGET, grpc.credentials.createInsecure(), { 'grpc.enable_retries': 0, 'grpc.max_send_message_length': -1 });
+function metadata(token = GP_TOKEN, more = {}) {
+    const m = new grpc.Metadata();
+    if (token) m.set('authorization', `Bearer ${token}`);
+    for (const [k, v] of Object.entries(more)) m.set(k, v);
+    return m;
+}
+// { code, details, response } of a unary call.
+function call(method, message, meta = metadata(), options = {}, on = client) {
+    return new Promise((done) => on[method](message, meta, options, (error, response) => done(error ? { code: error.code, details: error.details, metadata: error.metadata } : { code: 0, response })));
+}
+// { code, details, messages } of a server stream.
+function stream(id, { meta = metadata(), options = {}, each = () => {} } = {}) {
+    return new Promise((done) => {
+        const messages = [];
+        const s = client.WatchWorkspaceStatus({ workspaceId: id }, meta, options);
+        s.on('data', (m) => { messages.push(m.workspaceId); each(s, messages); });
+        s.on('error', () => {});
+        s.on('status', (status) => done({ code: status.code, details: status.details, messages }));
+    });
+}
+const get = (id, ...more) => call('GetWorkspace', { workspaceId: id }, ...more);
+function is(r, code, pattern, text) { ok(r.code === code && pattern.test(r.details ?? ''), text, r); }
+
+// ---- calls ----
+let r = await get('amber');
+ok(r.code === 0 && r.response.workspace.id === 'amber', 'a unary call', r);
+ok(r.response?.workspace.metadata.ownerId === GP_USER, 'made as the user of the token', r);
+r = await stream('count');
+ok(r.code === 0 && r.messages.join() === 'count,count,count', 'a server stream', r);
+is(await get('fail'), 5, /^workspace_id: there is no workspace "fail"$/, 'an error has code and text');
+is(await stream('fail'), 7, /not yours/, 'so has one of a stream');
+r = await get('metadata', metadata(GP_TOKEN, { 'test-bin': Buffer.from([0, 1, 0xff]) }));
+ok(Buffer.from(r.response?.workspace.metadata.name ?? '', 'base64').equals(Buffer.from([0, 1, 0xff])), 'binary metadata arrives in base64', r);
+const many = await Promise.all(Array.from({ length: 200 }, (_, i) => get(`w${i}`)));
+ok(many.every((one, i) => one.response?.workspace.id === `w${i}`), '200 calls at once on one connection');
+const big = 'x'.repeat(1 << 20);
+r = await get(big);
+ok(r.response?.workspace.id === big, 'a message of 1 MiB, there and back', r.details);
+const watchers = await Promise.all(Array.from({ length: 40 }, () => stream('count')));
+ok(watchers.every((one) => one.code === 0 && one.messages.length === 3), '40 streams at once');
+
+// ---- who may not ----
+is(await get('amber', metadata('')), 16, /personal access token/, 'no token: unauthenticated, with the gateway\'s text');
+is(await get('amber', metadata('gitpod_pat_' + 'z'.repeat(40))), 16, /unknown, expired or revoked/, 'a wrong token too');
+is(await stream('count', { meta: metadata('') }), 16, /token/, 'for a stream as well');
+
+// ---- what there is not ----
+is(await call('GetUser', { userId: 'x' }, metadata(), {}, new proto.UserService(GP_TARGET, grpc.credentials.createInsecure())), 12, /UserService\/GetUser/, 'a method that the service has not');
+function generic(path) {
+    return new Promise((done) => new grpc.Client(GP_TARGET, grpc.credentials.createInsecure())
+        .makeUnaryRequest(path, (b) => b, (b) => b, Buffer.alloc(0), metadata(), {}, (error) => done({ code: error?.code, details: error?.details })));
+}
+is(await generic('/gitpod.v1.NoService/Get'), 12, /NoService\/Get/, 'a service that is not there');
+is(await generic('/other.Service/Get'), 12, /no such service or method/, 'a package that is not');
+
+// ---- time ----
+let t = Date.now();
+is(await get('wait', metadata(), { deadline: Date.now() + 300 }), 4, /./, 'a deadline ends a call');
+ok(Date.now() - t < 2000, 'in time');
+ok(await soon(async () => await ask('metric echo_cancelled_total') === '1'), 'and its handler');
+is(await stream('idle', { options: { deadline: Date.now() + 300 } }), 4, /./, 'and a stream');
+ok(await soon(async () => await ask('metric echo_closed_total') === '1'), 'whose handler hears of it');
+
+// ---- the client goes away ----
+r = await stream('idle', { each: (s) => s.cancel() });
+ok(r.code === 1 && r.messages.length === 1, 'a client that cancels', r);
+ok(await soon(async () => await ask('metric echo_closed_total') === '2'), 'ends the handler of its stream');
+const waiting = client.GetWorkspace({ workspaceId: 'wait' }, metadata(), () => {});
+ok(await soon(async () => await ask('metric echo_waits_total') === '2'), 'a call waits');
+waiting.cancel();
+ok(await soon(async () => await ask('metric echo_cancelled_total') === '2'), 'and ends when it is cancelled');
+ok(await soon(async () => await ask('metric gitpod_service_requests') === '1'), 'nothing is left behind');
+
+// ---- limits ----
+is(await get('x'.repeat(5_000_000)), 8, /4 MiB/, 'a message over the limit is refused by the gateway');
+is(await get('amber', metadata(), {}, new proto.WorkspaceService(GP_TARGET, grpc.credentials.createInsecure(), { 'grpc.default_compression_algorithm': 2 })), 12, /gzip.*identity/, 'a compressed one by the service');
+const slow = client.WatchWorkspaceStatus({ workspaceId: 'flood' }, metadata());
+slow.pause();
+slow.on('error', () => {});
+const status = new Promise((done) => slow.on('status', done));
+ok(await soon(async () => await ask('metric echo_slow_total') === '1'), 'a reader that does not read is pushed back on, to the service');
+let floods = 0;
+slow.on('data', () => floods++);
+slow.resume();
+r = await status;
+ok(r.code === 8 && /too slow/.test(r.details) && floods > 1000, 'and is told so behind all that was sent', { ...r, floods });
+
+// ---- bare frames ----
+const session = http2.connect(`http://${GP_TARGET}`);
+function raw(headers, body = Buffer.alloc(5)) {
+    return new Promise((done) => {
+        const s = session.request({ ':method': 'POST', ':path': '/gitpod.v1.WorkspaceService/GetWorkspace', 'content-type': 'application/grpc', te: 'trailers', authorization: `Bearer ${GP_TOKEN}`, ...headers });
+        const got = { body: Buffer.alloc(0), trailers: null };
+        s.on('response', (head, flags) => { got.head = head; got.ended = (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0; });
+        s.on('trailers', (trailers) => { got.trailers = trailers; });
+        s.on('data', (piece) => { got.body = Buffer.concat([got.body, piece]); });
+        s.on('error', (error) => { got.error = error.message; });
+        s.on('close', () => done(got));
+        s.end(body);
+    });
+}
+r = await raw({});
+ok(r.head[':status'] === 200 && !r.ended && r.trailers['grpc-status'] === '0' && r.body.length > 5, 'success: headers, data, trailers', r);
+ok(r.head['content-type'] === 'application/grpc+proto', 'of type gRPC', r.head);
+r = await raw({ authorization: 'Bearer gitpod_pat_nobody' });
+ok(r.head[':status'] === 200 && r.ended && r.head['grpc-status'] === '16' && r.head['www-authenticate'] === 'Bearer', 'a refusal of the gateway is one HEADERS frame', r);
+r = await raw({ ':path': '/nothing' });
+ok(r.ended && r.head['grpc-status'] === '12', 'so is an unknown path', r);
+ok(await ask('log /nothing') === '404 12', 'the log has both statuses');
+r = await raw({ 'grpc-timeout': '200m' }, Buffer.from('\0\0\0\0\x06\x0a\x04wait'));
+ok(r.trailers?.['grpc-status'] === '4', 'the service keeps to grpc-timeout by itself', r);
+r = await raw({ 'grpc-timeout': 'soon' });
+ok(r.trailers?.['grpc-status'] === '3', 'a timeout that is none is refused', r);
+r = await raw({ 'grpc-encoding': 'br' });
+ok(r.trailers?.['grpc-status'] === '12' && r.head['grpc-accept-encoding'] === 'identity', 'the answer says which encodings there are', r);
+r = await raw({ 'content-type': 'application/grpc+json' }, Buffer.from('\0\0\0\0\x17{"workspaceId":"amber"}'));
+ok(r.trailers?.['grpc-status'] === '0' && JSON.parse(r.body.subarray(5)).workspace.id === 'amber', 'gRPC with JSON', r);
+for (const type of ['application/grpc+thrift', 'application/grpcx', 'text/plain']) {
+    r = await raw({ 'content-type': type });
+    ok(r.head[':status'] === 415 && !('grpc-status' in r.head), `${type}: 415`, r);
+}
+r = await raw({ 'content-type': 'application/proto' }, Buffer.from('\x0a\x05amber'));
+ok(r.head[':status'] === 200 && r.head['content-type'] === 'application/proto', 'Connect on the same port', r);
+r = await raw({ 'content-type': 'application/grpc-web+proto' });
+ok(r.head[':status'] === 200 && r.body.includes('grpc-status: 0') && !r.trailers, 'gRPC-web too', r);
+r = await raw({ ':authority': 'whatever.example:1' });
+ok(r.trailers?.['grpc-status'] === '0', 'under any name', r);
+r = await raw({ ':path': '/_gitpod/introspect' });
+ok(r.ended && r.head['grpc-status'] === '12', 'the gateway\'s own questions are nobody else\'s', r);
+session.close();
+
+// ---- the service dies ----
+const dying = stream('idle', { each: () => ask('kill') });
+is(await dying, 14, /broke/, 'a service that dies in a stream: unavailable');
+is(await get('amber'), 14, /Try again/, 'and so is the next call');
+await ask('start');
+ok(await soon(async () => (await get('amber')).code === 0), 'until it is back');
+
+client.close();
+process.exit(failed ? 1 : 0);
