@@ -120,6 +120,11 @@ slow.resume();
 r = await status;
 ok(r.code === 8 && /too slow/.test(r.details) && floods > 1000, 'and is told so behind all that was sent', { ...r, floods });
 
+const starts = await Promise.all(Array.from({ length: 25 }, () => call('StartWorkspace', { workspaceId: 'x' })));
+const refused = starts.filter((one) => one.code === 8);
+ok(starts[0].code === 12 && refused.length >= 10 && refused.length < 24, 'the limit of starts holds', starts.map((one) => one.code));
+ok(refused[0]?.metadata.get('retry-after').length === 1, 'and says when to try again', refused[0]);
+
 // ---- bare frames ----
 const session = http2.connect(`http://${GP_TARGET}`);
 function raw(headers, body = Buffer.alloc(5)) {
