@@ -24,6 +24,10 @@ typedef struct {
     ngx_str_t            key_set_file;
     ngx_str_t            key_set;       /* its text */
 
+    ngx_str_t            route_file;    /* snapshots for a cold start */
+    ngx_str_t            revocation_file;
+    time_t               snapshot_max_age;
+
     ngx_addr_t           redis;         /* sockaddr NULL: none */
     ngx_str_t            redis_user;
     ngx_str_t            redis_password;

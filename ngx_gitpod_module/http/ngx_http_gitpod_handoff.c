@@ -124,7 +124,7 @@ ngx_http_gitpod_handoff_check(ngx_http_request_t *r,
         || host.debug)
     {
         ngx_http_gitpod_ctx_refuse(ctx, "hand-off host");
-        return ngx_http_gitpod_workspace_unknown(r);
+        return ngx_http_gitpod_workspace_unknown(r, ctx);
     }
 
     id.data = (u_char *) host.id;
@@ -134,7 +134,7 @@ ngx_http_gitpod_handoff_check(ngx_http_request_t *r,
         || !ngx_http_gitpod_workspace_allowed(&route, &ctx->user))
     {
         ngx_http_gitpod_ctx_refuse(ctx, "hand-off right");
-        return ngx_http_gitpod_workspace_unknown(r);
+        return ngx_http_gitpod_workspace_unknown(r, ctx);
     }
 
     if (ngx_http_arg(r, (u_char *) "path", 4, &raw) == NGX_OK && raw.len) {
@@ -234,7 +234,7 @@ ngx_http_gitpod_handoff_done(ngx_http_request_t *r,
 
     if (!ngx_http_gitpod_workspace_allowed(route, user)) {
         ngx_http_gitpod_ctx_refuse(ctx, "not the owner");
-        return ngx_http_gitpod_workspace_unknown(r);
+        return ngx_http_gitpod_workspace_unknown(r, ctx);
     }
 
     ctx->user = *user;

@@ -10,7 +10,9 @@
 #include "ngx_gitpod_feed.h"
 
 
-#define NGX_HTTP_GITPOD_PASSWORD_MAX  512       /* bytes */
+#define NGX_HTTP_GITPOD_PASSWORD_MAX      512       /* bytes */
+#define NGX_HTTP_GITPOD_SNAPSHOT_MAX_AGE  86400     /* s */
+#define NGX_HTTP_GITPOD_STAND_BACK_MS     1000      /* others tick faster */
 
 
 static void *ngx_http_gitpod_create_main_conf(ngx_conf_t *cf);
@@ -29,9 +31,13 @@ static ngx_int_t ngx_http_gitpod_read_file(ngx_conf_t *cf, ngx_str_t *path,
     size_t max, ngx_str_t *text);
 static ngx_int_t ngx_http_gitpod_init_zone(ngx_shm_zone_t *shm_zone,
     void *data);
+static ngx_gitpod_zone_t *ngx_http_gitpod_old_zone(void);
+static void ngx_http_gitpod_read_snapshots(ngx_http_gitpod_main_conf_t *mcf,
+    ngx_log_t *log);
 static ngx_int_t ngx_http_gitpod_init_process(ngx_cycle_t *cycle);
 static void ngx_http_gitpod_exit_process(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_gitpod_follow_master(ngx_cycle_t *cycle);
+static ngx_uint_t ngx_http_gitpod_stands_back(void);
 static void ngx_http_gitpod_tick(ngx_event_t *ev);
 
 
@@ -56,6 +62,27 @@ static ngx_command_t  ngx_http_gitpod_commands[] = {
       ngx_http_gitpod_conf_key_set,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
+      NULL },
+
+    { ngx_string("gitpod_route_file"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_gitpod_main_conf_t, route_file),
+      NULL },
+
+    { ngx_string("gitpod_revocation_file"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_gitpod_main_conf_t, revocation_file),
+      NULL },
+
+    { ngx_string("gitpod_snapshot_max_age"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_gitpod_main_conf_t, snapshot_max_age),
       NULL },
 
     { ngx_string("gitpod_route_cidr"),
@@ -110,7 +137,16 @@ static ngx_gitpod_feed_t   ngx_http_gitpod_feed;
 static void *
 ngx_http_gitpod_create_main_conf(ngx_conf_t *cf)
 {
-    return ngx_pcalloc(cf->pool, sizeof(ngx_http_gitpod_main_conf_t));
+    ngx_http_gitpod_main_conf_t  *mcf;
+
+    mcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_gitpod_main_conf_t));
+    if (mcf == NULL) {
+        return NULL;
+    }
+
+    mcf->snapshot_max_age = NGX_CONF_UNSET;
+
+    return mcf;
 }
 
 
@@ -120,11 +156,36 @@ ngx_http_gitpod_init_main_conf(ngx_conf_t *cf, void *conf)
     ngx_http_gitpod_main_conf_t *mcf = conf;
 
     if (mcf->shm_zone == NULL
-        && (mcf->redis.sockaddr || mcf->cidrs || mcf->key_set_file.len))
+        && (mcf->redis.sockaddr || mcf->cidrs || mcf->key_set_file.len
+            || mcf->route_file.len || mcf->revocation_file.len))
     {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "\"gitpod_redis\", \"gitpod_route_cidr\" and "
-                      "\"gitpod_key_set_file\" need \"gitpod_zone\"");
+                      "\"gitpod_redis\", \"gitpod_route_cidr\", "
+                      "\"gitpod_key_set_file\", \"gitpod_route_file\" and "
+                      "\"gitpod_revocation_file\" need \"gitpod_zone\"");
+        return NGX_CONF_ERROR;
+    }
+
+    if ((mcf->route_file.len
+         && ngx_conf_full_name(cf->cycle, &mcf->route_file, 1) != NGX_OK)
+        || (mcf->revocation_file.len
+            && ngx_conf_full_name(cf->cycle, &mcf->revocation_file, 1)
+               != NGX_OK))
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_conf_init_value(mcf->snapshot_max_age,
+                        NGX_HTTP_GITPOD_SNAPSHOT_MAX_AGE);
+
+    /* a session ends before such a snapshot could be of use */
+
+    if (mcf->snapshot_max_age < 1
+        || mcf->snapshot_max_age > GP_SESSION_TTL_S)
+    {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"gitpod_snapshot_max_age\" must be 1s to %ds",
+                      GP_SESSION_TTL_S);
         return NGX_CONF_ERROR;
     }
 
@@ -406,6 +467,7 @@ ngx_http_gitpod_init_zone(ngx_shm_zone_t *shm_zone, void *data)
 {
     ngx_http_gitpod_main_conf_t *old = data;
 
+    ngx_gitpod_zone_t            *from;
     ngx_http_gitpod_main_conf_t  *mcf;
 
     mcf = shm_zone->data;
@@ -430,16 +492,69 @@ ngx_http_gitpod_init_zone(ngx_shm_zone_t *shm_zone, void *data)
                           &shm_zone->shm.name);
             return NGX_ERROR;
         }
+
+        from = ngx_http_gitpod_old_zone();
+
+        if (from) {
+            ngx_gitpod_zone_copy(from, mcf->zone, shm_zone->shm.log);
+        }
     }
 
-    /* a bad file is no reason not to start: keys come from Redis too */
-
-    if (mcf->key_set.len) {
-        (void) ngx_gitpod_keys_feed(mcf->zone, &mcf->key_set,
-                                    shm_zone->shm.log);
-    }
+    ngx_http_gitpod_read_snapshots(mcf, shm_zone->shm.log);
 
     return NGX_OK;
+}
+
+
+/* Of the cycle that is replaced by this one; NULL: this is a start. */
+
+static ngx_gitpod_zone_t *
+ngx_http_gitpod_old_zone(void)
+{
+    ngx_uint_t                    i;
+    volatile ngx_cycle_t         *old;
+    ngx_http_gitpod_main_conf_t  *mcf;
+
+    old = ngx_cycle;
+
+    if (old == NULL || ngx_is_init_cycle(old)) {
+        return NULL;
+    }
+
+    /* it may have been without this module */
+
+    for (i = 0; old->modules[i]; i++) {
+
+        if (old->modules[i] == &ngx_http_gitpod_module) {
+            mcf = ngx_http_cycle_get_module_main_conf(old,
+                                                      ngx_http_gitpod_module);
+            return mcf ? mcf->zone : NULL;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* A bad file is no reason not to start: all of it comes from Redis too. */
+
+static void
+ngx_http_gitpod_read_snapshots(ngx_http_gitpod_main_conf_t *mcf,
+    ngx_log_t *log)
+{
+    if (mcf->key_set.len) {
+        (void) ngx_gitpod_keys_feed(mcf->zone, &mcf->key_set, log);
+    }
+
+    if (mcf->revocation_file.len) {
+        ngx_gitpod_snapshot_revocations(mcf->zone, &mcf->revocation_file,
+                                        mcf->snapshot_max_age, log);
+    }
+
+    if (mcf->route_file.len) {
+        ngx_gitpod_snapshot_routes(mcf->zone, &mcf->route_file, mcf->cidrs,
+                                   mcf->redis.sockaddr == NULL, log);
+    }
 }
 
 
@@ -531,6 +646,38 @@ ngx_http_gitpod_follow_master(ngx_cycle_t *cycle)
 }
 
 
+/*
+ * A worker that ends leaves the feed to others at once.  When none takes it,
+ * since they all end or have another zone (a binary upgrade, a zone of another
+ * size), the connections that it still has must lose their rights in time, so
+ * it goes on after a while.
+ */
+
+static ngx_uint_t
+ngx_http_gitpod_stands_back(void)
+{
+    uint64_t         now;
+
+    static uint64_t  since_ms;
+
+    if (ngx_terminate) {
+        return 1;
+    }
+
+    if (!ngx_exiting && !ngx_quit) {
+        return 0;
+    }
+
+    now = ngx_gitpod_now_ms();
+
+    if (since_ms == 0) {
+        since_ms = now;
+    }
+
+    return now - since_ms < NGX_HTTP_GITPOD_STAND_BACK_MS;
+}
+
+
 static void
 ngx_http_gitpod_tick(ngx_event_t *ev)
 {
@@ -540,7 +687,7 @@ ngx_http_gitpod_tick(ngx_event_t *ev)
 
     ngx_gitpod_worker_stamp(feed->zone);
 
-    if (ngx_exiting || ngx_quit || ngx_terminate) {
+    if (ngx_http_gitpod_stands_back()) {
         ngx_gitpod_feed_stop(feed);
         ngx_gitpod_lease_drop(feed->zone);
 

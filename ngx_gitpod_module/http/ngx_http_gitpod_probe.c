@@ -174,7 +174,7 @@ ngx_http_gitpod_probe_postconfiguration(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
-    pmcf->redis = (mcf->redis.sockaddr != NULL);
+    pmcf->feed = (mcf->redis.sockaddr || mcf->route_file.len);
 
     return NGX_OK;
 }
@@ -365,8 +365,8 @@ ngx_http_gitpod_probe_startup(u_char *p, u_char *last,
 {
     ngx_uint_t  routes, revocations;
 
-    routes = !pmcf->redis || ngx_gitpod_routes_synced(zone);
-    revocations = !pmcf->redis || ngx_gitpod_revocations_synced(zone);
+    routes = !pmcf->feed || ngx_gitpod_routes_synced(zone);
+    revocations = !pmcf->feed || ngx_gitpod_revocations_synced(zone);
 
     *ok = routes && revocations;
 

@@ -58,7 +58,7 @@ typedef struct {
 
 typedef struct {
     ngx_array_t                  checks;    /* of ngx_http_gitpod_check_t */
-    ngx_uint_t                   redis;     /* there is a first sync */
+    ngx_uint_t                   feed;      /* there is a first sync */
 } ngx_http_gitpod_probe_main_conf_t;
 
 

@@ -206,7 +206,8 @@ ngx_int_t ngx_http_gitpod_handoff_check(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
 ngx_int_t ngx_http_gitpod_handoff_redeem(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route);
-ngx_int_t ngx_http_gitpod_workspace_unknown(ngx_http_request_t *r);
+ngx_int_t ngx_http_gitpod_workspace_unknown(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
 ngx_uint_t ngx_http_gitpod_workspace_allowed(ngx_gitpod_route_t *route,
     ngx_str_t *user);
 

@@ -23,6 +23,7 @@
 #define NGX_HTTP_GITPOD_SUPERVISOR_STATUS  "/_supervisor/v1/status/"
 
 
+static ngx_int_t ngx_http_gitpod_workspace_none(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gitpod_workspace_find(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route);
 static ngx_int_t ngx_http_gitpod_workspace_admit(ngx_http_request_t *r,
@@ -119,10 +120,32 @@ ngx_http_gitpod_workspace_handler(ngx_http_request_t *r)
 }
 
 
-/* Whoever has no business here cannot tell why. */
+/*
+ * Whoever has no business here cannot tell why.  While the table may lack
+ * something nobody is told that a workspace does not exist.
+ */
 
 ngx_int_t
-ngx_http_gitpod_workspace_unknown(ngx_http_request_t *r)
+ngx_http_gitpod_workspace_unknown(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx)
+{
+    ngx_http_gitpod_main_conf_t  *mcf;
+
+    mcf = ngx_http_get_module_main_conf(r, ngx_http_gitpod_module);
+
+    if ((mcf->redis.sockaddr && !ngx_gitpod_routes_current(ctx->zone))
+        || (mcf->route_file.len && !ngx_gitpod_routes_synced(ctx->zone)))
+    {
+        return ngx_http_gitpod_reply_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                   "This workspace is not known at the moment. Try again");
+    }
+
+    return ngx_http_gitpod_workspace_none(r);
+}
+
+
+static ngx_int_t
+ngx_http_gitpod_workspace_none(ngx_http_request_t *r)
 {
     return ngx_http_gitpod_reply_error(r, NGX_HTTP_NOT_FOUND,
                "There is no such workspace, or it is not yours");
@@ -146,14 +169,14 @@ ngx_http_gitpod_workspace_find(ngx_http_request_t *r,
         || host.debug)
     {
         ngx_http_gitpod_ctx_refuse(ctx, "host");
-        return ngx_http_gitpod_workspace_unknown(r);
+        return ngx_http_gitpod_workspace_none(r);
     }
 
     if (host.port == GP_PORT_SUPERVISOR || host.port == GP_PORT_IDE
         || host.port == GP_PORT_SSH)
     {
         ngx_http_gitpod_ctx_refuse(ctx, "reserved port");
-        return ngx_http_gitpod_workspace_unknown(r);
+        return ngx_http_gitpod_workspace_none(r);
     }
 
     ctx->port = host.port;
@@ -163,7 +186,7 @@ ngx_http_gitpod_workspace_find(ngx_http_request_t *r,
 
     if (ngx_gitpod_route_get(ctx->zone, &id, route) != NGX_OK) {
         ngx_http_gitpod_ctx_refuse(ctx, "unknown workspace");
-        return ngx_http_gitpod_workspace_unknown(r);
+        return ngx_http_gitpod_workspace_unknown(r, ctx);
     }
 
     ctx->workspace_id.len = id.len;
@@ -254,7 +277,7 @@ ngx_http_gitpod_workspace_cookie(ngx_http_request_t *r,
 
     if (!ngx_http_gitpod_workspace_allowed(route, &ctx->user)) {
         ngx_http_gitpod_ctx_refuse(ctx, "not the owner");
-        return ngx_http_gitpod_workspace_unknown(r);
+        return ngx_http_gitpod_workspace_unknown(r, ctx);
     }
 
     return NGX_OK;

@@ -107,8 +107,11 @@ ngx_gitpod_route_port_t *ngx_gitpod_route_port(ngx_gitpod_route_t *route,
 /* Moves with every change of any route: who waits for one polls this. */
 uint64_t ngx_gitpod_route_sequence(ngx_gitpod_zone_t *zone);
 
-/* All routes were read from Redis at least once since the cold start. */
+/* All routes were read, from Redis or a snapshot, since the cold start. */
 ngx_uint_t ngx_gitpod_routes_synced(ngx_gitpod_zone_t *zone);
+
+/* Redis is there, and all was read since: what is not here is nowhere. */
+ngx_uint_t ngx_gitpod_routes_current(ngx_gitpod_zone_t *zone);
 
 
 /* revocations */

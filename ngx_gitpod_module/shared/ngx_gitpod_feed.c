@@ -146,7 +146,7 @@ ngx_gitpod_feed_fail(ngx_gitpod_feed_t *feed, const char *why)
 
     ngx_gitpod_feed_close(feed);
 
-    if (!feed->active || ngx_exiting || ngx_terminate || ngx_quit) {
+    if (!feed->active || ngx_terminate) {
         return;
     }
 

@@ -59,7 +59,6 @@ ngx_gitpod_redis_connect(ngx_gitpod_redis_t *redis, ngx_addr_t *addr)
 
     c = redis->peer.connection;
     c->data = redis;
-    c->idle = 1;
     c->read->handler = ngx_gitpod_redis_read_handler;
     c->write->handler = ngx_gitpod_redis_write_handler;
 
@@ -254,11 +253,6 @@ ngx_gitpod_redis_read_handler(ngx_event_t *rev)
 
     c = rev->data;
     redis = c->data;
-
-    if (c->close) {
-        (void) ngx_gitpod_redis_fail(redis, "this worker shuts down");
-        return;
-    }
 
     if (redis->paused) {
         return;

@@ -22,7 +22,7 @@ static size_t ngx_gitpod_revocation_key(u_char *key,
     ngx_gitpod_revoked_e kind, ngx_str_t *id);
 static ngx_int_t ngx_gitpod_revocation_kind(ngx_str_t *text,
     ngx_gitpod_revoked_e *kind);
-static void ngx_gitpod_revocation_apply(ngx_gitpod_zone_t *zone,
+static ngx_int_t ngx_gitpod_revocation_apply(ngx_gitpod_zone_t *zone,
     ngx_gitpod_revoked_e kind, ngx_str_t *id, uint64_t epoch, ngx_log_t *log);
 static void ngx_gitpod_revocation_shrink(ngx_gitpod_zone_t *zone,
     ngx_log_t *log);
@@ -146,19 +146,21 @@ ngx_gitpod_revocation_feed(ngx_gitpod_zone_t *zone, ngx_str_t *field,
     id.data = colon + 1;
     id.len = field->data + field->len - id.data;
 
-    ngx_gitpod_revocation_apply(zone, kind, &id, (uint64_t) epoch, log);
+    (void) ngx_gitpod_revocation_apply(zone, kind, &id, (uint64_t) epoch, log);
 }
 
 
-void
+ngx_int_t
 ngx_gitpod_revocation_message(ngx_gitpod_zone_t *zone, ngx_str_t *text,
     ngx_log_t *log)
 {
     json_t                *json, *epoch;
+    ngx_int_t              rc;
     ngx_str_t              kind, id;
     json_error_t           error;
     ngx_gitpod_revoked_e   revoked;
 
+    rc = NGX_DECLINED;
     json = NULL;
 
     if (text->len <= GP_ROUTE_RECORD_MAX) {
@@ -179,12 +181,14 @@ ngx_gitpod_revocation_message(ngx_gitpod_zone_t *zone, ngx_str_t *text,
                       " is not {\"kind\",\"id\",\"epoch\"}");
 
     } else {
-        ngx_gitpod_revocation_apply(zone, revoked, &id,
-                                    (uint64_t) json_integer_value(epoch),
-                                    log);
+        rc = ngx_gitpod_revocation_apply(zone, revoked, &id,
+                                         (uint64_t) json_integer_value(epoch),
+                                         log);
     }
 
     json_decref(json);
+
+    return rc;
 }
 
 
@@ -198,14 +202,13 @@ ngx_gitpod_revocation_expired(void *epoch)
 }
 
 
-static void
+static ngx_int_t
 ngx_gitpod_revocation_apply(ngx_gitpod_zone_t *zone, ngx_gitpod_revoked_e kind,
     ngx_str_t *id, uint64_t epoch, ngx_log_t *log)
 {
-    size_t       len;
-    u_char       key[NGX_GITPOD_ID_MAX + 1];
-    uint64_t    *old;
-    ngx_uint_t   tries;
+    size_t     len;
+    u_char     key[NGX_GITPOD_ID_MAX + 1];
+    uint64_t  *old;
 
     len = ngx_gitpod_revocation_key(key, kind, id);
 
@@ -213,7 +216,7 @@ ngx_gitpod_revocation_apply(ngx_gitpod_zone_t *zone, ngx_gitpod_revoked_e kind,
         ngx_log_error(NGX_LOG_ERR, log, 0,
                       "gitpod: an id of %uz bytes cannot be revoked: "
                       "1 to %d are allowed", id->len, NGX_GITPOD_ID_MAX);
-        return;
+        return NGX_DECLINED;
     }
 
     ngx_gitpod_zone_lock(zone);
@@ -223,24 +226,38 @@ ngx_gitpod_revocation_apply(ngx_gitpod_zone_t *zone, ngx_gitpod_revoked_e kind,
     if (old && *old >= epoch) {
         ngx_gitpod_table_touch(&zone->revocations, key, len);
         ngx_gitpod_zone_unlock(zone);
-        return;
+        return NGX_OK;
     }
 
-    for (tries = 0; tries < 2; tries++) {
-        if (ngx_gitpod_table_set(&zone->revocations, key, len, &epoch)
-            != NGX_BUSY)
-        {
-            break;
-        }
-
-        ngx_gitpod_revocation_shrink(zone, log);
-    }
+    (void) ngx_gitpod_revocation_set(zone, key, len, epoch, log);
 
     ngx_gitpod_credential_forget(zone, kind, id);
 
     ngx_gitpod_zone_unlock(zone);
 
     ngx_gitpod_count(zone, NGX_GITPOD_N_REVOKED);
+
+    return NGX_OK;
+}
+
+
+/* Under the lock. */
+
+ngx_int_t
+ngx_gitpod_revocation_set(ngx_gitpod_zone_t *zone, u_char *key, size_t len,
+    uint64_t epoch, ngx_log_t *log)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_gitpod_table_set(&zone->revocations, key, len, &epoch);
+
+    if (rc == NGX_BUSY) {
+        ngx_gitpod_revocation_shrink(zone, log);
+
+        rc = ngx_gitpod_table_set(&zone->revocations, key, len, &epoch);
+    }
+
+    return rc;
 }
 
 

@@ -89,7 +89,16 @@ ngx_gitpod_routes_synced(ngx_gitpod_zone_t *zone)
 }
 
 
-void
+ngx_uint_t
+ngx_gitpod_routes_current(ngx_gitpod_zone_t *zone)
+{
+    return ngx_gitpod_routes_synced(zone)
+           && zone->feed.subscribed
+           && zone->feed.synced_ms >= zone->feed.changed_ms;
+}
+
+
+ngx_int_t
 ngx_gitpod_route_feed(ngx_gitpod_zone_t *zone, ngx_str_t *id, ngx_str_t *text,
     ngx_array_t *cidrs, ngx_log_t *log)
 {
@@ -141,6 +150,8 @@ ngx_gitpod_route_feed(ngx_gitpod_zone_t *zone, ngx_str_t *id, ngx_str_t *text,
     if (route.id_len && route.version) {
         ngx_gitpod_route_apply(zone, &route, log);
     }
+
+    return route.refused ? NGX_DECLINED : NGX_OK;
 }
 
 

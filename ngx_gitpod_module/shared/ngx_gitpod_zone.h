@@ -115,6 +115,10 @@ ngx_gitpod_zone_t *ngx_gitpod_zone_create(ngx_slab_pool_t *shpool);
 /* NGX_OK: the memory of the last cycle is of this very layout. */
 ngx_int_t ngx_gitpod_zone_check(ngx_gitpod_zone_t *zone);
 
+/* Fills a zone that was just laid out with what another one knows. */
+void ngx_gitpod_zone_copy(ngx_gitpod_zone_t *from, ngx_gitpod_zone_t *zone,
+    ngx_log_t *log);
+
 /* Now, not as of the start of this turn of the event loop. */
 uint64_t ngx_gitpod_now_ms(void);
 uint64_t ngx_gitpod_now_us(void);
@@ -142,16 +146,33 @@ void ngx_gitpod_lease_drop(ngx_gitpod_zone_t *zone);
     ((ngx_pid_t) (zone)->lease.pid == ngx_pid)
 
 
-/* feeding the tables; texts are JSON from Redis */
+/*
+ * Snapshot files, read by the master.  whole: routes that are not in the file
+ * are gone, since there is no Redis that could know more.
+ */
+void ngx_gitpod_snapshot_routes(ngx_gitpod_zone_t *zone, ngx_str_t *path,
+    ngx_array_t *cidrs, ngx_uint_t whole, ngx_log_t *log);
+void ngx_gitpod_snapshot_revocations(ngx_gitpod_zone_t *zone,
+    ngx_str_t *path, time_t max_age, ngx_log_t *log);
 
-/* id: the field of the hash, or NULL when a message brought the record. */
-void ngx_gitpod_route_feed(ngx_gitpod_zone_t *zone, ngx_str_t *id,
+
+/* feeding the tables; texts are JSON, from Redis or a snapshot */
+
+/*
+ * id: the field of the hash, or NULL when a message brought the record.
+ * NGX_DECLINED: it was refused.
+ */
+ngx_int_t ngx_gitpod_route_feed(ngx_gitpod_zone_t *zone, ngx_str_t *id,
     ngx_str_t *text, ngx_array_t *cidrs, ngx_log_t *log);
 
 void ngx_gitpod_revocation_feed(ngx_gitpod_zone_t *zone, ngx_str_t *field,
     ngx_str_t *value, ngx_log_t *log);
-void ngx_gitpod_revocation_message(ngx_gitpod_zone_t *zone, ngx_str_t *text,
-    ngx_log_t *log);
+ngx_int_t ngx_gitpod_revocation_message(ngx_gitpod_zone_t *zone,
+    ngx_str_t *text, ngx_log_t *log);
+
+/* Makes room when the table is full; wants the lock. */
+ngx_int_t ngx_gitpod_revocation_set(ngx_gitpod_zone_t *zone, u_char *key,
+    size_t len, uint64_t epoch, ngx_log_t *log);
 
 /* 1: what that epoch refuses has expired anyway. */
 ngx_uint_t ngx_gitpod_revocation_expired(void *epoch);

@@ -12,6 +12,7 @@
 #include "rpc/service.h"
 #include "store/db.h"
 #include "store/redis.h"
+#include "store/snapshot.h"
 
 #include "gitpod/internal/v1/auth.pb-c.h"
 #include "gitpod/internal/v1/flag.pb-c.h"
@@ -36,6 +37,7 @@
 #define AUTH_NAME_MAX 255 /* bytes of a name people give */
 #define AUTH_GIT_VALUE_MAX 4096 /* bytes of a git token */
 #define AUTH_REVOCATIONS_MAX 100000 /* revocations kept: 7 days of them */
+#define AUTH_SNAPSHOT_REFRESH_S 300 /* gitpod_snapshot_max_age judges the age */
 #define AUTH_KEY_DELAY_S 10 /* a new key signs this much later, so that everybody has it */
 #define AUTH_SCOPE_FUNCTIONS "function:*"
 #define AUTH_SCOPES_ALL AUTH_SCOPE_FUNCTIONS " resource:default"
@@ -57,6 +59,7 @@ typedef struct {
     auth_vault_t *vault;
     auth_keys_t *keys;
     auth_feed_t *feed;
+    gp_snapshot_t *snapshot; /* revocations, for a gateway that starts without Redis */
     uint8_t pat_key[AUTH_KEY_LEN];
     char admin_id[GP_USER_ID_LEN + 1];
     gp_metric_t *logins;
@@ -113,7 +116,8 @@ int auth_feed_open(auth_t *auth, auth_feed_t **ret_feed, gp_err_t *err) __attrib
 auth_feed_t *auth_feed_close(auth_feed_t *feed);
 /* Everything is published again soon; any thread. */
 void auth_feed_wake(auth_feed_t *feed);
-/* Into the database, then to Redis; when Redis is away the feed brings it later. */
+int auth_feed_snapshot(gp_snapshot_file_t *file, void *data, gp_err_t *err) __attribute__((warn_unused_result));
+/* Into the database, then to Redis and the snapshot; when Redis is away the feed brings it later. */
 int auth_revoke(auth_t *auth, const char *kind, const char *id, gp_err_t *err) __attribute__((warn_unused_result));
 
 /* ---- users.c ---- */

@@ -51,11 +51,17 @@ static int auth_feed_command(auth_t *auth, gp_arena_t *arena, char **ret_text, g
 }
 
 
+static const char *auth_feed_message(gp_arena_t *arena, const auth_revocation_t *r)
+{
+    return gp_arena_printf(arena, "{\"kind\":\"%s\",\"id\":\"%s\",\"epoch\":%lld}", r->kind, r->id, (long long) r->epoch_s);
+}
+
+
 static int auth_feed_revocation(auth_t *auth, gp_arena_t *arena, const auth_revocation_t *r, gp_err_t *err)
 {
     const char *field = gp_arena_printf(arena, "%s:%s", r->kind, r->id);
     const char *epoch = gp_arena_printf(arena, "%lld", (long long) r->epoch_s);
-    const char *message = gp_arena_printf(arena, "{\"kind\":\"%s\",\"id\":\"%s\",\"epoch\":%s}", r->kind, r->id, epoch);
+    const char *message = auth_feed_message(arena, r);
     int rc;
 
     rc = auth_feed_command(auth, arena, NULL, err, 4, "HSET", GP_REDIS_REVOCATIONS, field, epoch);
@@ -125,6 +131,25 @@ static int auth_feed_publish(auth_t *auth, gp_err_t *err)
     }
     if (rc == 0) {
         rc = auth_feed_keys(auth, arena, err);
+    }
+
+    return rc;
+}
+
+
+int auth_feed_snapshot(gp_snapshot_file_t *file, void *data, gp_err_t *err)
+{
+    gp_auto_arena gp_arena_t *arena = gp_arena_new(AUTH_FEED_ARENA);
+    auth_t *auth = data;
+    auth_pass_t pass = {.arena = arena};
+    const auth_revocation_t *r;
+    int rc;
+
+    rc = gp_db_query(auth->db, auth_feed_row, &pass, AUTH_REVOCATIONS_MAX, err, "SELECT kind, id, epoch FROM revocation", "");
+    for (r = pass.list; rc == 0 && r != NULL; r = r->next) {
+        gp_auto_arena gp_arena_t *line = gp_arena_new(65536);
+
+        rc = gp_snapshot_add(file, auth_feed_message(line, r), err);
     }
 
     return rc;
@@ -349,6 +374,7 @@ int auth_revoke(auth_t *auth, const char *kind, const char *id, gp_err_t *err)
     if (rc < 0) {
         return rc;
     }
+    gp_snapshot_wake(auth->snapshot);
     if (auth_feed_revocation(auth, arena, &r, &redis_err) < 0) {
         gp_log(GP_LOG_WARN, "a revocation is stored, and not yet known to the gateway", "kind", kind, "error", redis_err.text, NULL);
         auth_feed_wake(auth->feed);

@@ -63,6 +63,7 @@ static void auth_stop(void *data)
     auth_t *auth = data;
 
     auth->feed = auth_feed_close(auth->feed);
+    auth->snapshot = gp_snapshot_stop(auth->snapshot);
     auth->keys = auth_keys_close(auth->keys);
     auth->redis = gp_redis_free(auth->redis);
     auth->vault = auth_vault_close(auth->vault);
@@ -74,7 +75,7 @@ static void auth_stop(void *data)
 
 static int auth_open(auth_t *auth, gp_err_t *err)
 {
-    char path[AUTH_PATH_MAX], socket[AUTH_PATH_MAX];
+    char path[AUTH_PATH_MAX], socket[AUTH_PATH_MAX], snapshot[AUTH_PATH_MAX];
     int n, rc;
 
     n = snprintf(socket, sizeof(socket), GP_SOCKET_REDIS_FMT, auth->conf->service.run_dir);
@@ -84,6 +85,12 @@ static int auth_open(auth_t *auth, gp_err_t *err)
         (rc = auth_vault_open(auth_file(auth, path, "auth/vault.key"), &auth->vault, err)) < 0 ||
         (rc = gp_db_open(auth_file(auth, path, "auth/auth.db"), auth_migrations, auth_n_migrations, &auth->db, err)) < 0 ||
         (rc = auth_users_open(auth, err)) < 0 || (rc = auth_keys_open(auth, &auth->keys, err)) < 0) {
+        return rc;
+    }
+    n = snprintf(snapshot, sizeof(snapshot), GP_FILE_REVOCATIONS_FMT, auth->conf->service.state_dir);
+    gp_assert(n > 0 && n < AUTH_PATH_MAX);
+    rc = gp_snapshot_start(snapshot, "revocations", AUTH_SNAPSHOT_REFRESH_S, auth_feed_snapshot, auth, &auth->snapshot, err);
+    if (rc < 0) {
         return rc;
     }
 

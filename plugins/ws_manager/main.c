@@ -135,6 +135,14 @@ static int open_stores(wsm_t *m, gp_err_t *err)
     return wsm_store_open(path, &m->db, err);
 }
 
+static int start_snapshot(wsm_t *m, gp_err_t *err)
+{
+    wsm_auto_arena arena = gp_arena_new(WSM_ARENA_BYTES);
+    const char *path = gp_arena_printf(arena, GP_FILE_ROUTES_FMT, m->conf->service.state_dir);
+
+    return gp_snapshot_start(path, "routes", 0, wsm_route_snapshot, m, &m->snapshot, err);
+}
+
 static bool engine_cancelled(void *data)
 {
     wsm_t *m = data;
@@ -184,6 +192,7 @@ static int service_start(gp_service_t *service, const void *conf, void **ret_dat
     make_metrics(m);
     *ret_data = m;
     rc = open_stores(m, err);
+    rc = rc < 0 ? rc : start_snapshot(m, err);
     rc = rc < 0 ? rc : init_engine(m, err);
     return rc < 0 ? rc : wsm_manager_start(m, err);
 }
@@ -194,6 +203,7 @@ static void service_stop(void *data)
 
     wsm_manager_stop(m);
     wsm_watch_stop(m);
+    m->snapshot = gp_snapshot_stop(m->snapshot);
     m->redis = gp_redis_free(m->redis);
     m->db = gp_db_close(m->db);
     wsm_manager_free(m);

@@ -72,6 +72,7 @@ void wsm_route_put(wsm_t *m, const wsm_workspace_t *ws)
 {
     gp_err_t err = GP_ERR_INIT;
 
+    gp_snapshot_wake(m->snapshot);
     if (atomic_load(&m->routes_dirty)) {
         return; /* the loop writes all of them when Redis is back */
     }
@@ -104,6 +105,23 @@ static int route_all(wsm_t *m, gp_err_t *err)
     for (int i = 0; rc == 0 && i < list.n && !atomic_load(&m->stopping); i++) {
         const wsm_workspace_t *ws = &list.items[i];
         rc = ws->deleted == WSM_DELETED && ws->deleted_ms < old_ms ? route_drop(m, ws, arena, err) : route_write(m, ws, err);
+    }
+    return rc;
+}
+
+int wsm_route_snapshot(gp_snapshot_file_t *file, void *data, gp_err_t *err)
+{
+    wsm_auto_arena arena = gp_arena_new(WSM_ARENA_BYTES);
+    wsm_t *m = data;
+    wsm_workspace_list_t list;
+    int rc = wsm_store_list(m->db, false, arena, &list, err);
+
+    for (int i = 0; rc == 0 && i < list.n; i++) {
+        char *json = route_json(&list.items[i]);
+
+        rc = json ? gp_snapshot_add(file, json, err)
+                  : gp_err(err, GP_INTERNAL, "The route record of %s cannot be written", list.items[i].id);
+        free(json);
     }
     return rc;
 }

@@ -14,6 +14,7 @@
 #include "rpc/service.h"
 #include "store.h"
 #include "store/redis.h"
+#include "store/snapshot.h"
 
 /*
  * ws_manager: intent first (database), then the side effect (engine, content),
@@ -85,6 +86,7 @@ typedef struct {
     const wsm_conf_t *conf;
     gp_db_t *db;
     gp_redis_t *redis;
+    gp_snapshot_t *snapshot; /* routes, for a gateway that starts without Redis */
     wsm_engine_t engine;
     wsm_network_t network;
     wsm_metrics_t metrics;
@@ -152,6 +154,7 @@ void wsm_watch_stop(wsm_t *m);
 /* ---- route.c: records for the gateway ---- */
 void wsm_route_put(wsm_t *m, const wsm_workspace_t *ws);
 void *wsm_route_loop(void *data);
+int wsm_route_snapshot(gp_snapshot_file_t *file, void *data, gp_err_t *err);
 
 /* ---- start.c, stop.c: what workers do ---- */
 void wsm_start(wsm_t *m, wsm_run_t *run, const wsm_workspace_t *ws, gp_arena_t *arena);

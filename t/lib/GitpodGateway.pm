@@ -241,15 +241,6 @@ sub worker_pids {
     return map { /(\d+)/ ? $1 : () } `ps -o pid= --ppid $self->{nginx_pid}`;
 }
 
-# The configuration is read again; returns when no worker of before is left.
-sub reload {
-    my ($self) = @_;
-    my @old = $self->worker_pids;
-    kill 'HUP', $self->{nginx_pid};
-    wait_for('the old workers to end', sub { my %now = map { $_ => 1 } $self->worker_pids; !grep { $now{$_} } @old });
-    wait_for('the new workers', sub { $self->worker_pids >= $self->{workers} });
-}
-
 sub metrics {
     my ($self) = @_;
     local $self->{port} = $self->{probe_port};
@@ -260,6 +251,27 @@ sub status {
     my ($self) = @_;
     local $self->{port} = $self->{probe_port};
     return $self->get('127.0.0.1', '/status')->{json};
+}
+
+# Reads the configuration again; returns when every worker is a new one.
+# keep: the old ones may stay (they have connections that live on).
+sub reload {
+    my ($self, %option) = @_;
+    my %old = map { $_ => 1 } $self->worker_pids;
+    $self->write_conf;
+    kill 'HUP', $self->{nginx_pid};
+    wait_for('the new workers', sub {
+        my @pids = $self->worker_pids;
+        return (grep { !$old{$_} } @pids) >= $self->{workers} && ($option{keep} || !grep { $old{$_} } @pids);
+    });
+}
+
+sub stop_redis {
+    my ($self) = @_;
+    kill 'KILL', $self->{redis_pid};
+    waitpid $self->{redis_pid}, 0;
+    delete $self->{redis};
+    unlink $self->{redis_socket};
 }
 
 sub error_log { my ($self) = @_; return slurp("$self->{state}/log/error.log") }
@@ -502,6 +514,9 @@ sub workspace {
     my $address = $member{address} //= free_address();
     $self->{workspace_pids}{$id} = [map { $self->serve_workspace($id, $address, $_) } @$ports];
     my $host = $self->route($id, %member);
+
+    # 404 for the unknown: all was read from Redis
+    wait_for('the first sync', sub { $self->get($self->host('no-such-one'), '/')->{status} == 404 });
     wait_for("the route of $id", sub { $self->get($host, '/', 'X-Gitpod-Owner-Token' => 'none')->{status} != 404 });
     return $host;
 }

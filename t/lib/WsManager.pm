@@ -221,6 +221,13 @@ sub route {
     return eval { decode_json($text) };
 }
 
+# The record of a workspace in the snapshot file.
+sub snapshot {
+    my ($self, $id) = @_;
+    my ($line) = slurp("$self->{state}/ws_manager/routes.json") =~ /^(.*"id":"\Q$id\E".*)$/m or return undef;
+    return decode_json($line);
+}
+
 sub podman {
     my ($self, @command) = @_;
     local $ENV{CONTAINERS_CONF} = "$self->{run}/conf/containers.conf";

@@ -151,6 +151,9 @@ $r = $t->http('auth', 'POST', '/api/logout', @{ $s->{param} });
 is($r->{status}, 204, 'log-out');
 like($r->{header}{'set-cookie'}, qr/^gp_session=; Path=\/; Max-Age=0;/, 'expires the cookie');
 like($t->redis('HGET', 'gitpod:revocations', "session:$s->{sid}"), qr/^\d{10}$/, 'the revocation is in Redis');
+ok($t->wait_for(5, sub { slurp("$state/auth/revocations.json") =~ /^\{"kind":"session","id":"\Q$s->{sid}\E","epoch":\d{10}\}$/m }), 'and in the snapshot');
+is(mode("$state/auth/revocations.json"), '0600', 'which only auth and root can read');
+like(slurp("$state/auth/revocations.json"), qr/^\{"snapshot":"revocations","written":\d{10},"records": *1\}\n/, 'and which says when it was written, and how much it has');
 is($redeem->($c)->{status}, 403, 'a code of that session is worth nothing now');
 is($renew->($s)->{status}, 401, 'nor is the session renewed');
 is($t->http('auth', 'POST', '/api/logout', @{ $s->{param} })->{status}, 204, 'twice is no fault');
@@ -242,6 +245,7 @@ cmp_ok($slowest, '<', 1, 'meanwhile nobody waits for the database, which the fee
 $t->stop('redis', 'KILL');
 unlink "$t->{run}/redis/redis.sock";
 is($t->http('auth', 'POST', '/api/logout', @{ $s->{param} })->{status}, 204, 'log-out works without Redis');
+ok($t->wait_for(5, sub { slurp("$state/auth/revocations.json") =~ /"\Q$s->{sid}\E"/ }), 'and is in the snapshot');
 $t->redis_start;
 ok($t->wait_for(15, sub { $t->redis('HGET', 'gitpod:revocations', "session:$s->{sid}") =~ /^\d{10}$/ }), 'the revocation arrives later');
 ok($t->wait_for(15, sub { $t->redis('GET', 'gitpod:keys') =~ /\Q$rotated->{keyId}\E/ }), 'and so does the key set');

@@ -227,6 +227,9 @@ subtest 'Redis goes away' => sub {
     my $three = $w->create;
     $w->start($three);
     ok($w->wait_phase($three, 'RUNNING', 30), 'starts go on');
+    ok($w->wait_for(20, 'snapshot', sub { (($w->snapshot($three) // {})->{phase} // '') eq 'running' }), 'and the snapshot has their routes');
+    is_deeply($w->snapshot($three)->{address}, $w->workspace($three)->{instance}{address}, 'with their addresses');
+    is(sprintf('%04o', (stat "$w->{state}/ws_manager/routes.json")[2] & 07777), '0600', 'for its owner and root only');
     $w->start_redis;
     ok($w->wait_for(10, 'routes', sub { (($w->route($three) // {})->{phase} // '') eq 'running' && (($w->route($id) // {})->{phase} // '') eq 'running' }), 'all routes are written when it is back, empty');
     $w->call('DeleteWorkspace', { userId => $WsManager::OWNER, workspaceId => $three });
@@ -255,6 +258,7 @@ subtest 'delete' => sub {
     $w->call('DeleteWorkspace', { userId => $WsManager::OWNER, workspaceId => $gone });
     is($w->workspace($gone)->{code}, 'not_found', 'a deleted workspace is not there, even while it starts');
     ok($w->route($gone)->{deleted}, 'its route is a tombstone');
+    ok($w->wait_for(20, 'snapshot', sub { ($w->snapshot($gone) // {})->{deleted} }), 'in the snapshot too');
     $w->set_plan;
     ok($w->wait_for(15, 'content', sub { !-d "$w->{state}/content/$gone" }), 'its content goes');
     ok($w->wait_for(15, 'container', sub { $w->podman('ps', '-a', '--format', '{{.Labels}}') !~ /\Q$gone\E/ }), 'its container goes');

@@ -121,6 +121,11 @@
 #define GP_REDIS_FLAGS           "gitpod:flags"        /* hash: flag name -> record */
 #define GP_REDIS_FLAGS_CHANNEL   "gitpod:flags:changes"
 
+/* ---- snapshots for a gateway that starts without Redis; below GITPOD_STATE ---- */
+
+#define GP_FILE_ROUTES_FMT       "%s/ws_manager/routes.json"
+#define GP_FILE_REVOCATIONS_FMT  "%s/auth/revocations.json"
+
 /* ---- sockets below GITPOD_RUN ---- */
 
 #define GP_SOCKET_GATEWAY_FMT    "%s/gateway/%s/gateway.sock" /* run dir, caller */
