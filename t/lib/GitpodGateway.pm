@@ -35,6 +35,7 @@ my @servers;
 # new(%option): domain, workspace_domain, workers, start => 0 to wait with nginx,
 # buffered_log => 1 to write the log as in production, level of the error log,
 # grpc => 1 for the port of gRPC in clear,
+# limits => 1 to keep the figures of nginx_limits.conf.in,
 # edit => sub of ($name, $text) returning the text of a configuration file.
 sub new {
     my ($class, %option) = @_;
@@ -150,6 +151,13 @@ sub write_conf {
         # the tests' directories are root's; see environment of the tests
         $text =~ s/^user .*;$/user root;/m;
         $text =~ s/buffer=64k flush=1s// if !$self->{buffered_log};
+
+        # tests ask more often than people do
+        if ($name eq 'nginx_limits.conf' && !$self->{limits}) {
+            $text =~ s{ rate=[^\s;]+}{ rate=1000000/s}g;
+            $text =~ s{ burst=\d+}{ burst=1000000}g;
+            $text =~ s{ concurrent=\d+}{ concurrent=1000000}g;
+        }
         spew("$self->{run}/conf/$name", $self->{edit}->($name, $text));
     }
 }
@@ -220,7 +228,9 @@ sub start {
     my $ok = eval {
         wait_for('nginx', sub {
             die "nginx ended\n" if waitpid($self->{nginx_pid}, WNOHANG) != 0;
-            IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{port});
+
+            # its other sockets are opened after this one, and workers after all
+            IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{port}) && $self->worker_pids;
         });
         1;
     };
@@ -394,6 +404,9 @@ sub answer {
         my ($ws) = $arg{host} =~ /^(?:\d+-)?([^.]+)\./;
         $self->put_code($code, host => $arg{host}, nonce => $arg{nonce}, path => $arg{path}, user => $env->{GITPOD_USER}, ws => $ws);
         return "Status: 303 See Other\r\nLocation: $self->{scheme}://$arg{host}:$self->{port}/_gitpod/handoff?code=$code\r\n\r\n";
+    }
+    if ($path eq '/api/login/link' && $env->{QUERY_STRING} =~ /^token=good-(\w+)/) {
+        return "Status: 303 See Other\r\nLocation: /workspaces\r\nSet-Cookie: gp_session=" . $self->session_token(sid => "session-$1") . "; Path=/; HttpOnly\r\n\r\n";
     }
     my %seen = (service => $service, body_length => length $body, params => { map { $_ => $env->{$_} } keys %$env });
     return "Status: 200 OK\r\nContent-Type: application/json\r\n\r\n" . $JSON->encode(\%seen);
