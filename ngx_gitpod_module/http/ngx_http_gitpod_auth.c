@@ -56,6 +56,10 @@ ngx_http_gitpod_auth_handler(ngx_http_request_t *r)
             return NGX_AGAIN;
         }
 
+        if (rc == NGX_BUSY && glcf->auth == NGX_HTTP_GITPOD_AUTH_ON) {
+            return ngx_http_gitpod_limit_refuse(r, ctx);
+        }
+
         if (rc == NGX_ERROR) {
             return ngx_http_gitpod_reply_error(r,
                        NGX_HTTP_SERVICE_UNAVAILABLE,
@@ -66,7 +70,7 @@ ngx_http_gitpod_auth_handler(ngx_http_request_t *r)
         ctx->identified = 1;
         ngx_http_gitpod_auth_count(ctx, rc);
 
-        if (rc == NGX_DECLINED) {
+        if (rc != NGX_OK) {
             ctx->credential = NGX_HTTP_GITPOD_NONE;
         }
     }

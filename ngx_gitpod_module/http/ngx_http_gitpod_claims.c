@@ -63,7 +63,8 @@ static ngx_http_gitpod_claims_t  *ngx_http_gitpod_claims;
 
 /*
  * NGX_OK: *claims are what a good signature of ours covers; NGX_DECLINED: not
- * a token of ours; NGX_ERROR: cannot tell.
+ * a token of ours; NGX_ERROR: cannot tell; NGX_BUSY: a signature costs more
+ * than who sends so many bad ones may spend.
  */
 
 static ngx_int_t
@@ -71,7 +72,7 @@ ngx_http_gitpod_claims_get(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     ngx_str_t *token, ngx_http_gitpod_claims_t **claims)
 {
     ngx_int_t        rc;
-    ngx_uint_t       generation;
+    ngx_uint_t       generation, known;
     gp_jose_keys_t  *keys;
 
     if (token->len == 0 || token->len > GP_CREDENTIAL_MAX) {
@@ -101,7 +102,24 @@ ngx_http_gitpod_claims_get(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
         return NGX_OK;
     }
 
+    known = ngx_http_gitpod_limit_known(ctx, token);
+
+    if (!known
+        && ngx_http_gitpod_limit_spend(r, ctx, NGX_HTTP_GITPOD_COUNT_FAILURES)
+           != NGX_OK)
+    {
+        return NGX_BUSY;
+    }
+
     rc = ngx_http_gitpod_claims_verify(r, keys, token, *claims);
+
+    if (!known && rc != NGX_DECLINED) {
+        ngx_http_gitpod_limit_return(r, ctx, NGX_HTTP_GITPOD_COUNT_FAILURES);
+    }
+
+    if (rc == NGX_OK && !known) {
+        ngx_http_gitpod_limit_know(ctx, token, 1);
+    }
 
     if (rc == NGX_OK && token->len <= NGX_HTTP_GITPOD_CLAIMS_TOKEN) {
         ngx_memcpy((*claims)->token, token->data, token->len);
@@ -161,6 +179,7 @@ static ngx_int_t
 ngx_http_gitpod_claims_verify(ngx_http_request_t *r, gp_jose_keys_t *keys,
     ngx_str_t *token, ngx_http_gitpod_claims_t *slot)
 {
+    time_t                               now;
     ngx_int_t                            rc;
     gp_span_t                            issuer;
     gp_jose_claims_t                     found;
@@ -180,7 +199,11 @@ ngx_http_gitpod_claims_verify(ngx_http_request_t *r, gp_jose_keys_t *keys,
 
     rc = NGX_DECLINED;
 
-    if (gp_jose_claims_check(&found, &issuer, NULL, ngx_time()) == 0) {
+    /* one that has expired is kept too: it comes again and again */
+
+    now = ngx_min(ngx_time(), (time_t) found.exp_epoch_s);
+
+    if (gp_jose_claims_check(&found, &issuer, NULL, now) == 0) {
         rc = ngx_http_gitpod_claims_keep(slot, &found);
     }
 
@@ -314,7 +337,7 @@ ngx_http_gitpod_claims_session(ngx_http_request_t *r,
     if (rc == NGX_OK) {
         rc = ngx_http_gitpod_claims_use(r, ctx, claims, &audience, &none);
 
-    } else {
+    } else if (rc != NGX_BUSY) {
         (void) ngx_http_gitpod_ctx_refuse(ctx, "token");
     }
 
@@ -343,7 +366,7 @@ ngx_http_gitpod_claims_workspace(ngx_http_request_t *r,
         rc = ngx_http_gitpod_claims_use(r, ctx, claims, &ctx->host,
                                         &ctx->workspace_id);
 
-    } else {
+    } else if (rc != NGX_BUSY) {
         (void) ngx_http_gitpod_ctx_refuse(ctx, "token");
     }
 

@@ -21,6 +21,8 @@
 static ngx_uint_t ngx_http_gitpod_cookie_ours(u_char *name, size_t len);
 static ngx_uint_t ngx_http_gitpod_cookie_keep(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_str_t *value);
+static void ngx_http_gitpod_cookie_issued(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_str_t *value);
 static ngx_int_t ngx_http_gitpod_cookie_header_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gitpod_cookie_filter_init(ngx_conf_t *cf);
 
@@ -329,6 +331,36 @@ ngx_http_gitpod_cookie_keep(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
 }
 
 
+/* A session that the auth plugin issues is known before it comes back. */
+
+static void
+ngx_http_gitpod_cookie_issued(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_str_t *value)
+{
+    u_char                              *end;
+    ngx_str_t                           *name, token;
+    ngx_http_gitpod_request_srv_conf_t  *gscf;
+
+    gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
+    name = &gscf->cookies[NGX_HTTP_GITPOD_COOKIE_SESSION];
+
+    if (value->len <= name->len
+        || ngx_memcmp(value->data, name->data, name->len) != 0
+        || value->data[name->len] != '=')
+    {
+        return;
+    }
+
+    token.data = value->data + name->len + 1;
+    end = ngx_strlchr(token.data, value->data + value->len, ';');
+    token.len = (end ? end : value->data + value->len) - token.data;
+
+    if (token.len) {
+        ngx_http_gitpod_limit_know(ctx, &token, 1);
+    }
+}
+
+
 static ngx_int_t
 ngx_http_gitpod_cookie_header_filter(ngx_http_request_t *r)
 {
@@ -343,7 +375,7 @@ ngx_http_gitpod_cookie_header_filter(ngx_http_request_t *r)
 
     ctx = ngx_http_gitpod_ctx_get(r);
 
-    if (ctx == NULL || ctx->socklen == 0) {
+    if (ctx == NULL) {
         return ngx_http_next_header_filter(r);
     }
 
@@ -371,7 +403,10 @@ ngx_http_gitpod_cookie_header_filter(ngx_http_request_t *r)
             continue;
         }
 
-        if (!ngx_http_gitpod_cookie_keep(r, ctx, &h[i].value)) {
+        if (ctx->socklen == 0) {
+            ngx_http_gitpod_cookie_issued(r, ctx, &h[i].value);
+
+        } else if (!ngx_http_gitpod_cookie_keep(r, ctx, &h[i].value)) {
             h[i].hash = 0;
         }
     }

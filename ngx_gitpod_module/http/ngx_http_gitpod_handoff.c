@@ -193,6 +193,14 @@ ngx_http_gitpod_handoff_redeem(ngx_http_request_t *r,
                    "that asked for it. Open the workspace again");
     }
 
+    if (ngx_http_gitpod_limit_spend(r, ctx, NGX_HTTP_GITPOD_COUNT_FAILURES)
+        != NGX_OK)
+    {
+        return ngx_http_gitpod_limit_refuse(r, ctx);
+    }
+
+    ctx->spent = 1;
+
     return ngx_http_gitpod_ask(r, ctx, &glcf->redeem);
 }
 
@@ -208,6 +216,16 @@ ngx_http_gitpod_handoff_done(ngx_http_request_t *r,
     gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
     status = ctx->status;
     ngx_str_null(&empty);
+
+    /* a code that is refused was a guess */
+
+    if (ctx->spent
+        && (status == NGX_HTTP_OK || status < NGX_HTTP_OK
+            || status >= NGX_HTTP_INTERNAL_SERVER_ERROR))
+    {
+        ngx_http_gitpod_limit_return(r, ctx, NGX_HTTP_GITPOD_COUNT_FAILURES);
+        ctx->spent = 0;
+    }
 
     if (status >= NGX_HTTP_INTERNAL_SERVER_ERROR || status < NGX_HTTP_OK) {
         return ngx_http_gitpod_reply_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
@@ -239,6 +257,7 @@ ngx_http_gitpod_handoff_done(ngx_http_request_t *r,
 
     ctx->user = *user;
     ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_HANDOFF_OK);
+    ngx_http_gitpod_limit_know(ctx, token, 1);
 
     if (ngx_http_gitpod_cookie_set(r, NGX_HTTP_GITPOD_COOKIE_WORKSPACE, token,
                                    "/", GP_WORKSPACE_TOKEN_TTL_S)

@@ -14,6 +14,7 @@
 #define NGX_HTTP_GITPOD_LIMIT_TICK_MS  250  /* until a dead worker's go */
 #define NGX_HTTP_GITPOD_LIMIT_HELD_S   5    /* Retry-After of concurrency */
 #define NGX_HTTP_GITPOD_LIMIT_TEXT     256  /* bytes of a message */
+#define NGX_HTTP_GITPOD_LIMIT_KNOWN    1    /* salt: credentials */
 
 
 static ngx_int_t ngx_http_gitpod_limit_stage(ngx_http_request_t *r,
@@ -195,6 +196,39 @@ ngx_http_gitpod_limit_return(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
         {
             ngx_gitpod_rate_return(&ctx->zone->limits, &use[i]->rate, key);
         }
+    }
+}
+
+
+/*
+ * A credential that was good once, in whatever worker, or that was issued
+ * through here: it is judged even where strangers at the same address have
+ * spent what failures are allowed.
+ */
+
+ngx_uint_t
+ngx_http_gitpod_limit_known(ngx_http_gitpod_ctx_t *ctx, ngx_str_t *credential)
+{
+    return ngx_gitpod_known(&ctx->zone->limits,
+                            gp_hash64(credential->data, credential->len,
+                                      NGX_HTTP_GITPOD_LIMIT_KNOWN));
+}
+
+
+void
+ngx_http_gitpod_limit_know(ngx_http_gitpod_ctx_t *ctx, ngx_str_t *credential,
+    ngx_uint_t good)
+{
+    uint64_t  key;
+
+    key = gp_hash64(credential->data, credential->len,
+                    NGX_HTTP_GITPOD_LIMIT_KNOWN);
+
+    if (good) {
+        ngx_gitpod_known_add(&ctx->zone->limits, key);
+
+    } else {
+        ngx_gitpod_known_remove(&ctx->zone->limits, key);
     }
 }
 

@@ -155,6 +155,7 @@ struct ngx_http_gitpod_ctx_s {
     unsigned                       limited:1;     /* by address, once */
     unsigned                       limited_user:1;
     unsigned                       limit_dry:1;   /* reached in a dry run */
+    unsigned                       spent:1;       /* one failure, so far */
 };
 
 
@@ -179,7 +180,8 @@ ngx_int_t ngx_http_gitpod_cookie_expire_all(ngx_http_request_t *r);
 
 /*
  * claims: tokens of ours; token: those that auth knows.  NGX_OK it is good,
- * NGX_DECLINED it is not, NGX_AGAIN wait, NGX_ERROR cannot tell.
+ * NGX_DECLINED it is not, NGX_AGAIN wait, NGX_ERROR cannot tell, NGX_BUSY too
+ * many were not good.
  */
 
 ngx_int_t ngx_http_gitpod_claims_session(ngx_http_request_t *r,
@@ -242,6 +244,12 @@ ngx_int_t ngx_http_gitpod_limit_spend(ngx_http_request_t *r,
 /* It was none. */
 void ngx_http_gitpod_limit_return(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_http_gitpod_limit_count_e count);
+
+/* Credentials that were good: no budget keeps them from being judged. */
+ngx_uint_t ngx_http_gitpod_limit_known(ngx_http_gitpod_ctx_t *ctx,
+    ngx_str_t *credential);
+void ngx_http_gitpod_limit_know(ngx_http_gitpod_ctx_t *ctx,
+    ngx_str_t *credential, ngx_uint_t good);
 
 /* After NGX_BUSY: the answer, 429. */
 ngx_int_t ngx_http_gitpod_limit_refuse(ngx_http_request_t *r,

@@ -89,6 +89,19 @@ ngx_http_gitpod_token_opaque(ngx_http_request_t *r,
         return rc;
     }
 
+    /* a question costs one failure until the answer is that it was none */
+
+    if (!ctx->spent && !ngx_http_gitpod_limit_known(ctx, &ctx->token)) {
+
+        if (ngx_http_gitpod_limit_spend(r, ctx, NGX_HTTP_GITPOD_COUNT_FAILURES)
+            != NGX_OK)
+        {
+            return NGX_BUSY;
+        }
+
+        ctx->spent = 1;
+    }
+
     glcf = ngx_http_get_module_loc_conf(r, ngx_http_gitpod_request_module);
 
     if (glcf->introspect.len == 0) {
@@ -184,7 +197,14 @@ ngx_http_gitpod_token_answer(ngx_http_request_t *r,
 
     failed = (rc != NGX_OK);
 
+    if (ctx->spent && (failed || known.kind == NGX_HTTP_GITPOD_TOKEN)) {
+        ngx_http_gitpod_limit_return(r, ctx, NGX_HTTP_GITPOD_COUNT_FAILURES);
+        ctx->spent = 0;
+    }
+
     if (!failed) {
+        ngx_http_gitpod_limit_know(ctx, &ctx->token,
+                                   known.kind == NGX_HTTP_GITPOD_TOKEN);
         ngx_gitpod_credential_put(ctx->zone, ctx->digest, &known);
         rc = ngx_http_gitpod_token_identity(r, ctx, &known);
 

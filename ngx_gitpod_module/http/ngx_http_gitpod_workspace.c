@@ -32,6 +32,8 @@ static ngx_int_t ngx_http_gitpod_workspace_cookie(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route);
 static ngx_int_t ngx_http_gitpod_workspace_anonymous(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_uint_t public);
+static ngx_int_t ngx_http_gitpod_workspace_busy(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_uint_t public);
 static ngx_uint_t ngx_http_gitpod_workspace_open(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
 static ngx_uint_t ngx_http_gitpod_workspace_prefix(ngx_http_request_t *r,
@@ -220,7 +222,13 @@ ngx_http_gitpod_workspace_admit(ngx_http_request_t *r,
         {
             ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_OWNER_TOKEN_REFUSED);
             ngx_http_gitpod_ctx_refuse(ctx, "owner token");
-            return ngx_http_gitpod_workspace_anonymous(r, ctx, public);
+
+            rc = ngx_http_gitpod_limit_spend(r, ctx,
+                                             NGX_HTTP_GITPOD_COUNT_FAILURES);
+
+            return (rc == NGX_OK)
+                   ? ngx_http_gitpod_workspace_anonymous(r, ctx, public)
+                   : ngx_http_gitpod_workspace_busy(r, ctx, public);
         }
 
         ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_OWNER_TOKEN_OK);
@@ -233,6 +241,10 @@ ngx_http_gitpod_workspace_admit(ngx_http_request_t *r,
     }
 
     rc = ngx_http_gitpod_workspace_cookie(r, ctx, route);
+
+    if (rc == NGX_BUSY) {
+        return ngx_http_gitpod_workspace_busy(r, ctx, public);
+    }
 
     if (rc == NGX_DECLINED) {
         return ngx_http_gitpod_workspace_anonymous(r, ctx, public);
@@ -252,7 +264,25 @@ ngx_http_gitpod_workspace_admit(ngx_http_request_t *r,
 }
 
 
-/* NGX_DECLINED: no credential for this host; else as a phase handler. */
+/* Too many credentials were not good: only who needs none gets through. */
+
+static ngx_int_t
+ngx_http_gitpod_workspace_busy(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_uint_t public)
+{
+    if (public || ngx_http_gitpod_workspace_open(r, ctx)) {
+        ctx->limit = NULL;
+        return ngx_http_gitpod_workspace_anonymous(r, ctx, public);
+    }
+
+    return ngx_http_gitpod_limit_refuse(r, ctx);
+}
+
+
+/*
+ * NGX_DECLINED: no credential for this host; NGX_BUSY; else as a phase
+ * handler.
+ */
 
 static ngx_int_t
 ngx_http_gitpod_workspace_cookie(ngx_http_request_t *r,
@@ -261,6 +291,10 @@ ngx_http_gitpod_workspace_cookie(ngx_http_request_t *r,
     ngx_int_t  rc;
 
     rc = ngx_http_gitpod_claims_workspace(r, ctx);
+
+    if (rc == NGX_BUSY) {
+        return NGX_BUSY;
+    }
 
     if (rc == NGX_ERROR) {
         return ngx_http_gitpod_reply_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,

@@ -7,7 +7,7 @@ use Time::HiRes qw(time sleep);
 use GitpodGateway;
 
 # as the templates have it, with figures that a test can wait for
-my $g = GitpodGateway->new(workers => 2, edit => sub {
+my $g = GitpodGateway->new(workers => 2, limits => 1, edit => sub {
     my ($name, $text) = @_;
     if ($name eq 'nginx_limits.conf') {
         $text =~ s{gitpod_limit api key=user,method rate=200/60s;}{gitpod_limit api key=user,method rate=6/3s;} or die 'the template changed';

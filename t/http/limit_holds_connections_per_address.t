@@ -6,7 +6,7 @@ use Test::More;
 use Time::HiRes qw(time sleep);
 use GitpodGateway;
 
-my $g = GitpodGateway->new(workers => 2, expected_alert => qr/exited on signal 9/, edit => sub {
+my $g = GitpodGateway->new(workers => 2, limits => 1, expected_alert => qr/exited on signal 9/, edit => sub {
     my ($name, $text) = @_;
     if ($name eq 'nginx_limits.conf') {
         $text =~ s/gitpod_limit sockets key=address count=upgrades concurrent=2000;/gitpod_limit sockets key=address count=upgrades concurrent=6;/ or die 'the template changed';
