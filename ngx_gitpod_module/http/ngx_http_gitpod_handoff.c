@@ -160,7 +160,10 @@ ngx_http_gitpod_handoff_check(ngx_http_request_t *r,
 }
 
 
-/* Step 3, on the workspace host: the code for a cookie. */
+/*
+ * Step 3, on the workspace host: the code for a cookie.  For a workspace that
+ * is not there (route NULL) no code was ever issued.
+ */
 
 ngx_int_t
 ngx_http_gitpod_handoff_redeem(ngx_http_request_t *r,
@@ -181,7 +184,7 @@ ngx_http_gitpod_handoff_redeem(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (!(r->method & NGX_HTTP_GET)
+    if (route == NULL || !(r->method & NGX_HTTP_GET)
         || ngx_http_arg(r, (u_char *) "code", 4, &ctx->code) != NGX_OK
         || ctx->code.len == 0 || ctx->code.len > GP_CREDENTIAL_MAX
         || ctx->cookies[NGX_HTTP_GITPOD_COOKIE_NONCE].len == 0

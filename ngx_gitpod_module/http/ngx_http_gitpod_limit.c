@@ -178,6 +178,39 @@ ngx_http_gitpod_limit_spend(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
 }
 
 
+ngx_int_t
+ngx_http_gitpod_limit_look(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
+    ngx_http_gitpod_limit_count_e count)
+{
+    uint64_t                            key, wait;
+    ngx_uint_t                          i;
+    ngx_http_gitpod_limit_t           **use;
+    ngx_http_gitpod_limit_loc_conf_t   *llcf;
+
+    llcf = ngx_http_get_module_loc_conf(r, ngx_http_gitpod_limit_module);
+
+    for ngx_http_gitpod_limit_uses(llcf, use, i) {
+
+        if (use[i]->count != count || llcf->dry_run
+            || ngx_http_gitpod_limit_key(r, ctx, use[i], &key) != NGX_OK
+            || ngx_gitpod_rate_look(&ctx->zone->limits, &use[i]->rate, key,
+                                    &wait)
+               == NGX_OK)
+        {
+            continue;
+        }
+
+        ctx->limit = use[i];
+        ctx->limit_wait = wait;
+        (void) ngx_atomic_fetch_add(&use[i]->slot->refused, 1);
+
+        return NGX_BUSY;
+    }
+
+    return NGX_OK;
+}
+
+
 void
 ngx_http_gitpod_limit_return(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     ngx_http_gitpod_limit_count_e count)

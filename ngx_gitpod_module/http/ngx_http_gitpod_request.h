@@ -241,6 +241,10 @@ ngx_int_t ngx_http_gitpod_limit_user(ngx_http_request_t *r,
 ngx_int_t ngx_http_gitpod_limit_spend(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_http_gitpod_limit_count_e count);
 
+/* Is there any left? */
+ngx_int_t ngx_http_gitpod_limit_look(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_http_gitpod_limit_count_e count);
+
 /* It was none. */
 void ngx_http_gitpod_limit_return(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_http_gitpod_limit_count_e count);

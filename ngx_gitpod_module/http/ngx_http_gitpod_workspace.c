@@ -24,6 +24,13 @@
 
 
 static ngx_int_t ngx_http_gitpod_workspace_none(ngx_http_request_t *r);
+static ngx_int_t ngx_http_gitpod_workspace_missing(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+static ngx_uint_t ngx_http_gitpod_workspace_table(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+static ngx_int_t ngx_http_gitpod_workspace_stranger(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_uint_t missing);
+static ngx_int_t ngx_http_gitpod_workspace_untold(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gitpod_workspace_find(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route);
 static ngx_int_t ngx_http_gitpod_workspace_admit(ngx_http_request_t *r,
@@ -71,7 +78,7 @@ ngx_http_gitpod_workspace_handler(ngx_http_request_t *r)
 
     rc = ngx_http_gitpod_workspace_find(r, ctx, &route);
 
-    if (rc != NGX_OK) {
+    if (rc != NGX_OK && rc != NGX_DECLINED) {
         return rc;
     }
 
@@ -80,7 +87,8 @@ ngx_http_gitpod_workspace_handler(ngx_http_request_t *r)
         if (r->uri.len == sizeof(GP_PATH_HANDOFF) - 1
             && ngx_memcmp(r->uri.data, GP_PATH_HANDOFF, r->uri.len) == 0)
         {
-            return ngx_http_gitpod_handoff_redeem(r, ctx, &route);
+            return ngx_http_gitpod_handoff_redeem(r, ctx, rc == NGX_OK
+                                                          ? &route : NULL);
         }
 
         ngx_http_gitpod_ctx_refuse(ctx, "reserved path");
@@ -88,14 +96,8 @@ ngx_http_gitpod_workspace_handler(ngx_http_request_t *r)
                                            "There is nothing at this path");
     }
 
-    rc = ngx_http_gitpod_workspace_address(r, ctx, &route);
-
     if (rc == NGX_DECLINED) {
-        return ngx_http_gitpod_workspace_away(r, ctx);
-    }
-
-    if (rc != NGX_OK) {
-        return rc;
+        return ngx_http_gitpod_workspace_missing(r, ctx);
     }
 
     rc = ngx_http_gitpod_workspace_admit(r, ctx, &route);
@@ -108,6 +110,18 @@ ngx_http_gitpod_workspace_handler(ngx_http_request_t *r)
     }
 
     rc = ngx_http_gitpod_limit_user(r, ctx);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    /* whether it runs is for those only who may enter */
+
+    rc = ngx_http_gitpod_workspace_address(r, ctx, &route);
+
+    if (rc == NGX_DECLINED) {
+        return ngx_http_gitpod_workspace_away(r, ctx);
+    }
 
     if (rc != NGX_OK) {
         return rc;
@@ -131,18 +145,72 @@ ngx_int_t
 ngx_http_gitpod_workspace_unknown(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx)
 {
-    ngx_http_gitpod_main_conf_t  *mcf;
-
-    mcf = ngx_http_get_module_main_conf(r, ngx_http_gitpod_module);
-
-    if ((mcf->redis.sockaddr && !ngx_gitpod_routes_current(ctx->zone))
-        || (mcf->route_file.len && !ngx_gitpod_routes_synced(ctx->zone)))
-    {
+    if (!ngx_http_gitpod_workspace_table(r, ctx)) {
         return ngx_http_gitpod_reply_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                    "This workspace is not known at the moment. Try again");
     }
 
     return ngx_http_gitpod_workspace_none(r);
+}
+
+
+/* Is what it does not have not there? */
+
+static ngx_uint_t
+ngx_http_gitpod_workspace_table(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx)
+{
+    ngx_http_gitpod_main_conf_t  *mcf;
+
+    mcf = ngx_http_get_module_main_conf(r, ngx_http_gitpod_module);
+
+    return (mcf->redis.sockaddr == NULL
+            || ngx_gitpod_routes_current(ctx->zone))
+           && (mcf->route_file.len == 0
+               || ngx_gitpod_routes_synced(ctx->zone));
+}
+
+
+/*
+ * There is no route.  Strangers get the answers that a workspace of somebody
+ * else has; that it is not there is told to who was in it.  While the table
+ * may lack something that is what everybody is told.
+ */
+
+static ngx_int_t
+ngx_http_gitpod_workspace_missing(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx)
+{
+    ngx_int_t  rc;
+
+    ngx_http_gitpod_ctx_refuse(ctx, "unknown workspace");
+
+    if (!ngx_http_gitpod_workspace_table(r, ctx)) {
+        return ngx_http_gitpod_workspace_unknown(r, ctx);
+    }
+
+    if (ctx->cookies[NGX_HTTP_GITPOD_COOKIE_WORKSPACE].data
+        && ctx->owner_token.data == NULL)
+    {
+        rc = ngx_http_gitpod_claims_workspace(r, ctx);
+
+        if (rc == NGX_OK) {
+            ngx_http_gitpod_ctx_refuse(ctx, "unknown workspace");
+            return ngx_http_gitpod_workspace_unknown(r, ctx);
+        }
+
+        if (rc == NGX_BUSY) {
+            return ngx_http_gitpod_limit_refuse(r, ctx);
+        }
+
+        if (rc == NGX_ERROR) {
+            return ngx_http_gitpod_workspace_untold(r);
+        }
+    }
+
+    ngx_http_gitpod_ctx_refuse(ctx, "unknown workspace");
+
+    return ngx_http_gitpod_workspace_stranger(r, ctx, 1);
 }
 
 
@@ -153,6 +221,8 @@ ngx_http_gitpod_workspace_none(ngx_http_request_t *r)
                "There is no such workspace, or it is not yours");
 }
 
+
+/* NGX_DECLINED: there is no route; else as a phase handler. */
 
 static ngx_int_t
 ngx_http_gitpod_workspace_find(ngx_http_request_t *r,
@@ -186,18 +256,13 @@ ngx_http_gitpod_workspace_find(ngx_http_request_t *r,
     id.data = (u_char *) host.id;
     id.len = host.id_len;
 
-    if (ngx_gitpod_route_get(ctx->zone, &id, route) != NGX_OK) {
-        ngx_http_gitpod_ctx_refuse(ctx, "unknown workspace");
-        return ngx_http_gitpod_workspace_unknown(r, ctx);
-    }
-
     ctx->workspace_id.len = id.len;
     ctx->workspace_id.data = ngx_pstrdup(r->pool, &id);
     if (ctx->workspace_id.data == NULL) {
         return NGX_ERROR;
     }
 
-    return NGX_OK;
+    return ngx_gitpod_route_get(ctx->zone, &id, route);
 }
 
 
@@ -270,7 +335,9 @@ static ngx_int_t
 ngx_http_gitpod_workspace_busy(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_uint_t public)
 {
-    if (public || ngx_http_gitpod_workspace_open(r, ctx)) {
+    ctx->open = ngx_http_gitpod_workspace_open(r, ctx);
+
+    if (public || ctx->open) {
         ctx->limit = NULL;
         return ngx_http_gitpod_workspace_anonymous(r, ctx, public);
     }
@@ -297,8 +364,7 @@ ngx_http_gitpod_workspace_cookie(ngx_http_request_t *r,
     }
 
     if (rc == NGX_ERROR) {
-        return ngx_http_gitpod_reply_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
-                   "Credentials cannot be checked at the moment. Try again");
+        return ngx_http_gitpod_workspace_untold(r);
     }
 
     ngx_gitpod_count(ctx->zone, rc == NGX_OK
@@ -341,12 +407,53 @@ ngx_http_gitpod_workspace_anonymous(ngx_http_request_t *r,
 
     ctx->open = ngx_http_gitpod_workspace_open(r, ctx);
 
-    if (public || ctx->open) {
+    if (public) {
         return NGX_OK;
     }
 
+    if (ctx->open) {
+
+        if (ngx_http_gitpod_limit_look(r, ctx, NGX_HTTP_GITPOD_COUNT_UNKNOWN)
+            == NGX_OK
+            && ngx_http_gitpod_limit_spend(r, ctx,
+                                           NGX_HTTP_GITPOD_COUNT_OPEN)
+               == NGX_OK)
+        {
+            return NGX_OK;
+        }
+
+        return ngx_http_gitpod_limit_refuse(r, ctx);
+    }
+
+    return ngx_http_gitpod_workspace_stranger(r, ctx, 0);
+}
+
+
+/*
+ * Somebody without a credential, or with none for here.  Whether there is such
+ * a workspace makes no difference; nor does it when an address asked for too
+ * many that there are not, else the 429 would tell.
+ */
+
+static ngx_int_t
+ngx_http_gitpod_workspace_stranger(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_uint_t missing)
+{
+    ngx_int_t  rc;
+
+    rc = missing
+         ? ngx_http_gitpod_limit_spend(r, ctx, NGX_HTTP_GITPOD_COUNT_UNKNOWN)
+         : ngx_http_gitpod_limit_look(r, ctx, NGX_HTTP_GITPOD_COUNT_UNKNOWN);
+
+    /* people are sent to log in, there or not, and learn it then */
+
     if (ctx->page && ctx->owner_token.data == NULL) {
+        ctx->limit = NULL;
         return ngx_http_gitpod_handoff_start(r, ctx);
+    }
+
+    if (rc != NGX_OK) {
+        return ngx_http_gitpod_limit_refuse(r, ctx);
     }
 
     if (ctx->reason.len == 0) {
@@ -362,6 +469,14 @@ ngx_http_gitpod_workspace_anonymous(ngx_http_request_t *r,
     return ngx_http_gitpod_reply_error(r, NGX_HTTP_UNAUTHORIZED,
                "Open this address in a browser to log in, or send "
                GP_HEADER_OWNER_TOKEN);
+}
+
+
+static ngx_int_t
+ngx_http_gitpod_workspace_untold(ngx_http_request_t *r)
+{
+    return ngx_http_gitpod_reply_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+               "Credentials cannot be checked at the moment. Try again");
 }
 
 

@@ -40,7 +40,7 @@ is($t->metric('gitpod_revocations'), 1, 'revocations are read too');
 $t->start_redis;
 $t->redis_command('HSET', 'gitpod:routes', 'amber-fox', GitpodRoutes::record('amber-fox', 6), 'six', GitpodRoutes::record('six', 4));
 is(GitpodRoutes::wait_seen($t, 'amber-fox', 6), 6, 'Redis brings the higher version');
-is(GitpodRoutes::wait_seen($t, 'nobody', 'none'), 'none', 'unknown is 404 once all was read');
+is(GitpodRoutes::wait_seen($t, 'nobody', 'none'), 'none', 'unknown is unknown once all was read');
 is(GitpodRoutes::seen($t, 'six'), 6, 'a lower version of Redis does not replace that of the file');
 $t->redis_command('HDEL', 'gitpod:routes', 'six');
 $t->redis_command('CLIENT', 'KILL', 'TYPE', 'pubsub');

@@ -63,8 +63,9 @@ my $unknown = $g->get($g->host('never-was-11112222'), '/', cookie(token($g->host
 is($r->{body}, $unknown->{body}, 'in the very words for an unknown one');
 is($g->get($open, '/', cookie(token($open)))->{status}, 200, 'admission everyone: any signed-in person enters');
 is($g->get($open, '/')->{status}, 401, 'but nobody who is not');
-is($g->browse($g->host('never-was-11112222'), '/')->{status}, 404, 'an unknown workspace is 404 for a person');
-like($g->browse($g->host('never-was-11112222'), '/')->{body}, qr/Page 404/, 'with our page');
+my $never = $g->host('never-was-11112222');
+like($g->browse($never, '/')->{headers}{location}, qr{^\Q$g->{external}\E/api/handoff\?host=\Q$never\E&}, 'an unknown workspace sends a stranger to log in, as every other does');
+like($g->browse($never, '/', cookie(token($never)))->{body}, qr/Page 404/, 'and has a page for who was in it');
 
 # ports
 is($g->get($public_port, '/')->{json}{name}, "$id:3000", 'a public port is open to all');

@@ -49,7 +49,7 @@ for my $next ('gitpod_zone gitpod 32m', 'gitpod_zone gitpod 100m', 'gitpod_zone 
 like($g->error_log, qr/took over 1 routes, 1 revocations and 1 tokens/, 'the log says so');
 $g->start_redis;
 $g->route($id, address => $address);
-GitpodGateway::wait_for('Redis', sub { $g->get($g->host('unknown-one'), '/')->{status} == 404 });
+GitpodGateway::wait_for('Redis', sub { $g->get($g->host('unknown-one'), '/')->{status} == 401 });
 is(status(@cookie), 200, 'when Redis is back all goes on');
 
 # A connection of the old configuration, whose zone nobody feeds but itself.

@@ -152,6 +152,8 @@ sub write_conf {
         $text =~ s/^user .*;$/user root;/m;
         $text =~ s/buffer=64k flush=1s// if !$self->{buffered_log};
 
+        $text =~ s/^( *)(include .*nginx_errors.conf;\n)/$1$2$1add_header X-Test-Reason \$gitpod_reason always;\n/m if $name eq 'nginx_workspace.conf';
+
         # tests ask more often than people do
         if ($name eq 'nginx_limits.conf' && !$self->{limits}) {
             $text =~ s{ rate=[^\s;]+}{ rate=1000000/s}g;
@@ -528,10 +530,17 @@ sub workspace {
     $self->{workspace_pids}{$id} = [map { $self->serve_workspace($id, $address, $_) } @$ports];
     my $host = $self->route($id, %member);
 
-    # 404 for the unknown: all was read from Redis
-    wait_for('the first sync', sub { $self->get($self->host('no-such-one'), '/')->{status} == 404 });
-    wait_for("the route of $id", sub { $self->get($host, '/', 'X-Gitpod-Owner-Token' => 'none')->{status} != 404 });
+    # 503 for the unknown: not all was read from Redis yet
+    wait_for('the first sync', sub { $self->get($self->host('no-such-one'), '/')->{status} != 503 });
+    wait_for("the route of $id", sub { $self->routed($id) });
     return $host;
+}
+
+# Has the gateway a route? Only its log tells strangers apart who ask for one
+# that is there and one that is not: the tests' configuration shows its reason.
+sub routed {
+    my ($self, $id) = @_;
+    return ($self->get($self->host($id), '/', 'X-Gitpod-Owner-Token' => 'none')->{headers}{'x-test-reason'} // '') ne 'unknown workspace';
 }
 
 sub serve_workspace {
@@ -568,6 +577,12 @@ sub workspace_connection {
             $c->flush;
             syswrite $c, $buffer if length $buffer;
             while (sysread $c, my $piece, 65536) { syswrite $c, $piece }
+            return;
+        }
+
+        # an answer that does not come
+        if ($uri =~ /\?hold/) {
+            while (sysread $c, my $rest, 65536) { }
             return;
         }
 

@@ -1,7 +1,8 @@
 package GitpodRoutes;
 
 # A gateway whose answers tell what the route table says: a public port of a
-# workspace answers 200 with the instance in a header, an unknown one 404.
+# workspace answers 200 with the instance in a header, an unknown one 401 as a
+# private one would.
 
 use strict;
 use warnings;
@@ -72,7 +73,7 @@ sub publish {
 sub seen {
     my ($t, $id) = @_;
     my $r = $t->get('/', Host => "3000-$id.ws-gitpod.test");
-    return 'none' if $r->{status} == 404;
+    return 'none' if $r->{status} == 401;
     return 'away' if $r->{status} == 503;
     return $r->{status} == 200 ? hex substr($r->{headers}{'x-instance'}, 0, 8) : "status $r->{status}";
 }
