@@ -22,7 +22,7 @@ import sys
 
 SCALARS = {"double", "float", "int32", "int64", "uint32", "uint64", "sint32", "sint64", "fixed32", "fixed64",
            "sfixed32", "sfixed64", "bool", "string", "bytes"}
-CALLERS = {"auth", "public_api", "ws_manager", "content", "ide", "admin"}
+CALLERS = {"auth", "public_api", "ws_manager", "content", "ide", "admin", "gateway"}
 WELL_KNOWN = "/usr/include"
 
 

@@ -1,7 +1,9 @@
 /*
- * Asks the supervisor of each running workspace every few seconds whether it is
- * used, wishes to stop, or has an editor that does not stay up. A few threads
- * share the work, so that one that hangs delays few.
+ * When a workspace was used last, and what follows. People are seen by the
+ * gateway, which reports; the supervisor of each running workspace is asked
+ * every few seconds for what it alone knows: typing into tasks, a wish to stop,
+ * an editor that does not stay up. A few threads share the work, so that one
+ * that hangs delays few.
  */
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +16,7 @@
 #define ACTIVITY_CRASHES_MAX 5 /* restarts of the editor */
 #define ACTIVITY_CRASH_WINDOW_MS 120000 /* within this long: a crash loop, if the supervisor says so */
 #define ACTIVITY_SILENT_MAX 3 /* unanswered polls until the container is looked at */
+#define ACTIVITY_SAVE_MS 60000 /* how old the last use in the database may be */
 
 static void activity_stop(wsm_t *m, const wsm_workspace_t *ws, gp_arena_t *arena, const char *timeout, const char *why)
 {
@@ -82,32 +85,67 @@ static const char *duration(int64_t s, gp_arena_t *arena)
     return gp_arena_printf(arena, "%lld h %lld min", (long long) s / 3600, (long long) s / 60 % 60);
 }
 
-static void activity_idle(wsm_t *m, wsm_run_t *run, const wsm_workspace_t *ws, int64_t said_ms, gp_arena_t *arena)
+void wsm_activity_reported(wsm_t *m)
 {
-    int64_t now = gp_clock_epoch_ms(), last, idle_s;
+    atomic_store(&m->reported_ms, gp_clock_ms());
+    if (atomic_exchange(&m->gateway_silent, false)) {
+        gp_metric_set(m->metrics.gateway_reports, 1);
+        gp_log(GP_LOG_INFO, "the gateway reports activity again", NULL);
+    }
+}
 
-    if (said_ms > now) {
-        said_ms = now; /* a workspace's clock is its own */
+/* Without reports an open editor counts, used or not: better late than while somebody works. */
+static bool activity_gateway_silent(wsm_t *m)
+{
+    bool silent = gp_clock_ms() - atomic_load(&m->reported_ms) >= GP_ACTIVITY_SILENCE_S * 1000u;
+
+    if (silent && !atomic_exchange(&m->gateway_silent, true)) {
+        gp_metric_set(m->metrics.gateway_reports, 0);
+        gp_log(GP_LOG_WARN, "the gateway reports no activity; until it does, an open editor counts as use", NULL);
     }
-    (void) pthread_mutex_lock(&m->runs_lock);
-    if (said_ms > run->active_ms) {
-        run->active_ms = said_ms;
+    return silent;
+}
+
+/* A workspace's word: its clock is its own. */
+static void activity_heard(wsm_t *m, const wsm_workspace_t *ws, const wsm_activity_t *activity)
+{
+    int64_t now = gp_clock_epoch_ms(), said = activity->last_activity_s;
+
+    if (activity_gateway_silent(m) && activity->editor_s > said) {
+        said = activity->editor_s;
     }
-    last = run->active_ms;
-    (void) pthread_mutex_unlock(&m->runs_lock);
-    if (ws->activity_ms > last) {
-        last = ws->activity_ms;
+    wsm_run_active(m, ws->id, said < now / 1000 ? said * 1000 : now);
+}
+
+static void activity_save(wsm_t *m, const wsm_run_t *run, const wsm_workspace_t *ws, int64_t last)
+{
+    gp_err_t err = GP_ERR_INIT;
+
+    if (last - ws->activity_ms < ACTIVITY_SAVE_MS) {
+        return;
     }
-    if (ws->phase_ms > last) {
-        last = ws->phase_ms;
+    if (wsm_store_activity(m->db, ws->instance, last, &err) < 0) {
+        gp_log(GP_LOG_ERROR, "cannot record the last use", "workspace", ws->id, "error", err.text, NULL);
     }
-    idle_s = (now - last) / 1000;
-    if (idle_s >= m->conf->idle_timeout_s) {
-        activity_stop(m, ws, arena,
-                      gp_arena_printf(arena, "The workspace was idle for %s; it stops when it is unused for %s.", duration(idle_s, arena),
-                                      duration(m->conf->idle_timeout_s, arena)),
-                      "idle");
+    wsm_run_tell(m, run);
+}
+
+static void activity_idle(wsm_t *m, const wsm_run_t *run, const wsm_workspace_t *ws, gp_arena_t *arena)
+{
+    int64_t last = wsm_last_use(m, ws);
+    int64_t timeout_s = m->conf->idle_timeout_s;
+    int64_t grace_s = timeout_s < GP_ACTIVITY_SILENCE_S ? timeout_s : GP_ACTIVITY_SILENCE_S;
+    int64_t idle_s = (gp_clock_epoch_ms() - (last > ws->phase_ms ? last : ws->phase_ms)) / 1000;
+
+    activity_save(m, run, ws, last);
+    /* Just started, this process has not heard yet what gateways saw while it was away. */
+    if (idle_s < timeout_s || gp_clock_ms() - m->began_ms < (uint64_t) grace_s * 1000) {
+        return;
     }
+    activity_stop(m, ws, arena,
+                  gp_arena_printf(arena, "The workspace was idle for %s; it stops when it is unused for %s.", duration(idle_s, arena),
+                                  duration(timeout_s, arena)),
+                  "idle");
 }
 
 static void activity_one(wsm_t *m, const wsm_workspace_t *ws)
@@ -119,7 +157,7 @@ static void activity_one(wsm_t *m, const wsm_workspace_t *ws)
 
     if (wsm_supervisor_activity(ws->address, arena, &activity, &err) < 0) {
         activity_silent(m, run, ws, arena);
-        activity_idle(m, run, ws, 0, arena);
+        activity_idle(m, run, ws, arena);
         return;
     }
     run->silent = 0;
@@ -128,7 +166,8 @@ static void activity_one(wsm_t *m, const wsm_workspace_t *ws)
         return;
     }
     activity_editor(m, run, ws, activity.ide_restarts, arena);
-    activity_idle(m, run, ws, activity.last_activity_s * 1000, arena);
+    activity_heard(m, ws, &activity);
+    activity_idle(m, run, ws, arena);
 }
 
 void *wsm_activity_loop(void *data)

@@ -443,19 +443,30 @@ static int mark_active(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMe
     REQ(MarkActiveRequest);
     wsm_t *m = call->data;
     wsm_workspace_t ws;
-    wsm_run_t *run;
     int rc = load_owned(call, in->workspace_id, in->user_id, &ws, err);
 
-    if (rc < 0) {
-        return rc;
+    if (rc == 0 && !in->closed) { /* the last tab says good-bye: no sign of use */
+        (void) wsm_run_get(m, ws.id);
+        wsm_run_active(m, ws.id, gp_clock_epoch_ms());
     }
-    if (in->closed) { /* the last tab says good-bye: no sign of use */
-        return 0;
+    return rc;
+}
+
+static int report_activity(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMessage *res, gp_err_t *err)
+{
+    REQ(ReportActivityRequest);
+    int64_t now = gp_clock_epoch_ms();
+
+    if (strcmp(call->caller, "gateway") != 0) {
+        return gp_err(err, GP_PERMISSION_DENIED, "Only the gateway sees what people do");
     }
-    run = wsm_run_get(m, ws.id);
-    (void) pthread_mutex_lock(&m->runs_lock);
-    run->active_ms = gp_clock_epoch_ms();
-    (void) pthread_mutex_unlock(&m->runs_lock);
+    if (in->n_workspaces > GP_ACTIVITY_BATCH_MAX) {
+        return gp_err(err, GP_INVALID_ARGUMENT, "workspaces: more than %d", GP_ACTIVITY_BATCH_MAX);
+    }
+    wsm_activity_reported(call->data);
+    for (size_t i = 0; i < in->n_workspaces; i++) {
+        wsm_run_active(call->data, in->workspaces[i]->workspace_id, now - (int64_t) in->workspaces[i]->idle_seconds * 1000);
+    }
     return 0;
 }
 
@@ -498,6 +509,6 @@ const gp_method_t wsm_methods[] = {
     {SERVICE, "GetWorkspace", get_workspace, NULL},       {SERVICE, "ListWorkspaces", list_workspaces, NULL},
     {SERVICE, "UpdateWorkspace", update_workspace, NULL}, {SERVICE, "WatchWorkspaces", NULL, watch_workspaces},
     {SERVICE, "MarkActive", mark_active, NULL},           {SERVICE, "ListWorkspaceClasses", list_classes, NULL},
-    {SERVICE, "GetOwnerToken", get_owner_token, NULL},
+    {SERVICE, "GetOwnerToken", get_owner_token, NULL},    {SERVICE, "ReportActivity", report_activity, NULL},
 };
 const size_t wsm_methods_n = sizeof(wsm_methods) / sizeof(wsm_methods[0]);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/die.h"
 #include "base/log.h"
 #include "wsm.h"
@@ -91,7 +92,10 @@ static void make_metrics(wsm_t *m)
     m->metrics.starts = gp_metric_counter(m->service, "gitpod_ws_manager_starts_total", "", "Starts that ended in a running workspace");
     m->metrics.engine_up = gp_metric_gauge(m->service, "gitpod_ws_manager_engine_up", "", "1: the container engine answers");
     m->metrics.redis_up = gp_metric_gauge(m->service, "gitpod_ws_manager_redis_up", "", "1: route records are written");
+    m->metrics.gateway_reports =
+        gp_metric_gauge(m->service, "gitpod_ws_manager_gateway_reports", "", "1: a gateway says what people do in workspaces");
     gp_metric_set(m->metrics.redis_up, 1);
+    gp_metric_set(m->metrics.gateway_reports, 1);
 }
 
 static void init_names(wsm_t *m)
@@ -187,6 +191,8 @@ static int service_start(gp_service_t *service, const void *conf, void **ret_dat
     }
     m->service = service;
     m->conf = &own;
+    m->began_ms = gp_clock_ms();
+    atomic_store(&m->reported_ms, m->began_ms);
     init_names(m);
     init_locks(m);
     make_metrics(m);

@@ -100,14 +100,21 @@ static unsigned hash_id(const char *id)
     return h % WSM_RUNS_HASH;
 }
 
-static wsm_run_t *run_get_locked(wsm_t *m, const char *id)
+static wsm_run_t *run_find_locked(wsm_t *m, const char *id)
 {
-    unsigned h = hash_id(id);
-    wsm_run_t *run = m->runs[h];
+    wsm_run_t *run = m->runs[hash_id(id)];
 
     while (run && strcmp(run->id, id) != 0) {
         run = run->next;
     }
+    return run;
+}
+
+static wsm_run_t *run_get_locked(wsm_t *m, const char *id)
+{
+    unsigned h = hash_id(id);
+    wsm_run_t *run = run_find_locked(m, id);
+
     if (!run) {
         run = calloc(1, sizeof(*run));
         if (!run) {
@@ -131,6 +138,32 @@ wsm_run_t *wsm_run_get(wsm_t *m, const char *id)
     return run;
 }
 
+void wsm_run_active(wsm_t *m, const char *id, int64_t epoch_ms)
+{
+    wsm_run_t *run;
+
+    (void) pthread_mutex_lock(&m->runs_lock);
+    run = run_find_locked(m, id);
+    if (run && epoch_ms > run->active_ms) {
+        run->active_ms = epoch_ms;
+    }
+    (void) pthread_mutex_unlock(&m->runs_lock);
+}
+
+int64_t wsm_last_use(wsm_t *m, const wsm_workspace_t *ws)
+{
+    const wsm_run_t *run;
+    int64_t last = ws->activity_ms;
+
+    (void) pthread_mutex_lock(&m->runs_lock);
+    run = run_find_locked(m, ws->id);
+    if (run && run->active_ms > last) {
+        last = run->active_ms;
+    }
+    (void) pthread_mutex_unlock(&m->runs_lock);
+    return last;
+}
+
 void wsm_run_drop(wsm_t *m, const char *id)
 {
     wsm_run_t **at, *run;
@@ -148,11 +181,22 @@ void wsm_run_drop(wsm_t *m, const char *id)
     (void) pthread_mutex_unlock(&m->runs_lock);
 }
 
-void wsm_run_progress(wsm_t *m, wsm_run_t *run, const char *step, const char *detail, int percent)
+void wsm_run_tell(wsm_t *m, const wsm_run_t *run)
 {
-    wsm_auto_arena arena = NULL;
+    wsm_auto_arena arena = gp_arena_new(WSM_ARENA_BYTES);
     wsm_workspace_t ws;
     gp_err_t err = GP_ERR_INIT;
+
+    (void) pthread_mutex_lock(&m->state_lock);
+    if (wsm_store_get(m->db, run->id, arena, &ws, &err) == 0 && ws.deleted == WSM_KEPT) {
+        ws.version = wsm_next_version(m, &ws);
+        wsm_watch_tell(m, &ws);
+    }
+    (void) pthread_mutex_unlock(&m->state_lock);
+}
+
+void wsm_run_progress(wsm_t *m, wsm_run_t *run, const char *step, const char *detail, int percent)
+{
     uint64_t now = gp_clock_ms();
     bool tell;
 
@@ -165,16 +209,9 @@ void wsm_run_progress(wsm_t *m, wsm_run_t *run, const char *step, const char *de
         run->progress_ms = now;
     }
     (void) pthread_mutex_unlock(&m->runs_lock);
-    if (!tell) {
-        return;
+    if (tell) {
+        wsm_run_tell(m, run);
     }
-    arena = gp_arena_new(WSM_ARENA_BYTES);
-    (void) pthread_mutex_lock(&m->state_lock);
-    if (wsm_store_get(m->db, run->id, arena, &ws, &err) == 0 && ws.deleted == WSM_KEPT) {
-        ws.version = wsm_next_version(m, &ws);
-        wsm_watch_tell(m, &ws);
-    }
-    (void) pthread_mutex_unlock(&m->state_lock);
 }
 
 /* ---- workers ---- */

@@ -159,6 +159,7 @@ int wsm_change_stop(wsm_t *m, wsm_workspace_t *ws, gp_arena_t *arena, void *data
         ws->timeout = gp_arena_strdup(arena, stop->timeout);
     }
     ws->stop_immediately = stop->immediately || wsm_is_starting(ws->phase);
+    ws->activity_ms = wsm_last_use(m, ws);
     wsm_set_phase(ws, WSM_PHASE_STOPPING);
     return 0;
 }

@@ -265,6 +265,11 @@ int wsm_store_save(gp_db_t *db, const wsm_workspace_t *ws, gp_err_t *err)
     return gp_db_transaction(db, save_in_transaction, &ws, err);
 }
 
+int wsm_store_activity(gp_db_t *db, const char *instance, int64_t epoch_ms, gp_err_t *err)
+{
+    return gp_db_exec(db, NULL, err, "UPDATE instance SET activity_ms = max(activity_ms, ?) WHERE id = ?", "is", epoch_ms, instance);
+}
+
 int wsm_store_purge(gp_db_t *db, const char *id, gp_err_t *err)
 {
     return gp_db_exec(db, NULL, err, "DELETE FROM workspace WHERE id = ?", "s", id);

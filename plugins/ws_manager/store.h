@@ -86,6 +86,8 @@ int wsm_store_list(gp_db_t *db, bool active, gp_arena_t *arena, wsm_workspace_li
 /* Gives it the lowest free uid slot. RESOURCE_EXHAUSTED when max_slots are taken. */
 int wsm_store_insert(gp_db_t *db, wsm_workspace_t *ws, int max_slots, gp_err_t *err) __attribute__((warn_unused_result));
 int wsm_store_save(gp_db_t *db, const wsm_workspace_t *ws, gp_err_t *err) __attribute__((warn_unused_result));
+/* The last use of an instance, when it is later than the one kept. */
+int wsm_store_activity(gp_db_t *db, const char *instance, int64_t epoch_ms, gp_err_t *err) __attribute__((warn_unused_result));
 /* How many kept workspaces have an instance that is not active, or none. */
 int wsm_store_count_stopped(gp_db_t *db, int *ret_n, gp_err_t *err) __attribute__((warn_unused_result));
 int wsm_store_purge(gp_db_t *db, const char *id, gp_err_t *err) __attribute__((warn_unused_result));

@@ -70,6 +70,7 @@ int wsm_supervisor_activity(const char *address, gp_arena_t *arena, wsm_activity
         return rc;
     }
     ret->last_activity_s = json_integer_value(json_object_get(owned, "lastActivityEpochS"));
+    ret->editor_s = json_integer_value(json_object_get(owned, "editorEpochS"));
     ret->stop_requested = json_is_true(json_object_get(owned, "stopRequested"));
     ret->ide_restarts = (int) json_integer_value(json_object_get(owned, "ideRestarts"));
     return 0;

@@ -68,7 +68,7 @@ typedef struct wsm_run {
     int percent;
     uint64_t version; /* last one told to watchers */
     uint64_t progress_ms;
-    int64_t active_ms; /* epoch: MarkActive or the supervisor's word */
+    int64_t active_ms; /* epoch: the gateway's reports, MarkActive, the supervisor's word */
     /* the pollers' own */
     int ide_restarts, silent;
     char ide_instance[GP_INSTANCE_ID_LEN + 1];
@@ -78,7 +78,7 @@ typedef struct wsm_run {
 typedef struct {
     gp_metric_t *phase[WSM_PHASE_STOPPED + 1];
     gp_metric_t *failed[WSM_FAILED_UNEXPECTED + 1];
-    gp_metric_t *starts, *start_ms[6], *engine_up, *redis_up;
+    gp_metric_t *starts, *start_ms[6], *engine_up, *redis_up, *gateway_reports;
 } wsm_metrics_t;
 
 typedef struct {
@@ -108,6 +108,9 @@ typedef struct {
     pthread_mutex_t tick_lock;
     pthread_cond_t tick_cond; /* reconcile, activity and route loops sleep here */
     atomic_bool routes_dirty, engine_up;
+    uint64_t began_ms; /* clock of the machine */
+    atomic_uint_fast64_t reported_ms; /* last report of a gateway; at first, the start */
+    atomic_bool gateway_silent;
     char engine_fault[256];
 
     pthread_t threads[WSM_WORKERS_MAX + WSM_POLLERS + 3];
@@ -133,7 +136,13 @@ bool wsm_is_starting(int phase);
 const char *wsm_phase_name(int phase);
 
 wsm_run_t *wsm_run_get(wsm_t *m, const char *id);
+/* Somebody used it at that time; nothing happens when this process does not know it. */
+void wsm_run_active(wsm_t *m, const char *id, int64_t epoch_ms);
+/* When somebody used it last, in epoch ms; 0: not since it was started. */
+int64_t wsm_last_use(wsm_t *m, const wsm_workspace_t *ws);
 void wsm_run_drop(wsm_t *m, const char *id); /* when idle */
+/* Watchers hear of what is known of it only here. */
+void wsm_run_tell(wsm_t *m, const wsm_run_t *run);
 /* Step shown to people while it starts; told to watchers at most 4 times a second unless the step is new. */
 void wsm_run_progress(wsm_t *m, wsm_run_t *run, const char *step, const char *detail, int percent);
 /* A worker looks at the workspace soon. */
@@ -183,6 +192,7 @@ void wsm_instance_dir_remove(wsm_t *m, const wsm_workspace_t *ws, gp_arena_t *ar
 /* ---- supervisor.c ---- */
 typedef struct {
     int64_t last_activity_s;
+    int64_t editor_s; /* the editor's word: an open tab keeps it fresh, used or not */
     bool stop_requested;
     int ide_restarts;
 } wsm_activity_t;
@@ -193,7 +203,9 @@ int wsm_supervisor_activity(const char *address, gp_arena_t *arena, wsm_activity
 /* ---- reconcile.c, activity.c ---- */
 void *wsm_reconcile_loop(void *data);
 void *wsm_events_loop(void *data);
-void *wsm_activity_loop(void *data); /* wsm_poller_t */
+void *wsm_activity_loop(void *data);
+/* A gateway has reported, if only that nothing happened. */
+void wsm_activity_reported(wsm_t *m);
 /* Shared with the API. */
 typedef struct {
     bool immediately;

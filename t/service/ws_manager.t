@@ -286,7 +286,23 @@ subtest 'options' => sub {
     my $ws = $w->wait_phase($id, 'STOPPED');
     like(failed($ws), qr{localhost/no-such-image:1 is not on this machine.*build\.sh}, 'a missing image is named, with the way out');
     is($ws->{instance}{failedReason}, 3, 'as a failure of the image');
+    my @gateway = (GITPOD_CALLER => 'gateway');
+    my $report = { workspaces => [{ workspaceId => $two, idleSeconds => 0 }, { workspaceId => 'never-was-11112222', idleSeconds => 0 }] };
+    is($w->call('ReportActivity', $report)->{data}{code}, 'permission_denied', 'nobody but the gateway reports activity');
+    is($w->call('ReportActivity', { workspaces => [map { { workspaceId => $two } } 0 .. 500] }, @gateway)->{data}{code}, 'invalid_argument', 'nor more than 500 workspaces at once');
+    my $until = time + 8;
+    while (time < $until) {
+        is($w->call('ReportActivity', $report, @gateway)->{status}, 200, 'the gateway reports activity');
+        sleep 0.5;
+    }
+    $ws = $w->workspace($two);
+    is($ws->{instance}{phase}, 'PHASE_RUNNING', 'a workspace that is used stays');
+    like($ws->{instance}{lastActivity}, qr/^20\d\d-/, 'and it is known when it was used');
+    $w->kill_child('service', 'KILL');
+    $w->start_service('idle-timeout' => 5);
+    is($w->call('ReportActivity', { workspaces => [{ workspaceId => $two, idleSeconds => 4000 }] }, @gateway)->{status}, 200, 'an old use');
     $ws = $w->wait_phase($two, 'STOPPED', 30);
+    cmp_ok(time - $until, '>', 4.5, 'a fresh service waits for what gateways know');
     like($ws->{instance}{timeout} // '', qr/idle for \d+ s/, 'an unused workspace stops and says why');
     is(failed($ws), '', 'that is no failure');
     $w->kill_child('service');

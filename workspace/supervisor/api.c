@@ -13,7 +13,7 @@
 #include "task.h"
 
 static char sup_api_fatal[GP_ERR_TEXT_MAX];
-static int64_t sup_api_active_s; /* start, heartbeats */
+static int64_t sup_api_active_s; /* start, heartbeats of people's programs */
 static int sup_api_stop;
 
 
@@ -118,17 +118,15 @@ static int sup_api_tasks(const sup_request_t *request, int last, sup_reply_t *re
 
 static int sup_api_activity(const sup_request_t *request, int last, sup_reply_t *reply)
 {
-    int64_t active = sup_api_active_s, t;
+    int64_t active = sup_api_active_s, typed = sup_task_input_epoch_s();
 
     (void) request;
     (void) last;
-    t = sup_ide_heartbeat_epoch_s();
-    active = t > active ? t : active;
-    t = sup_task_input_epoch_s();
-    active = t > active ? t : active;
+    active = typed > active ? typed : active;
 
-    return sup_api_ok(reply, json_pack("{s:I, s:b, s:I}", "lastActivityEpochS", (json_int_t) active, "stopRequested", sup_api_stop,
-                                       "ideRestarts", (json_int_t) sup_ide_restarts()));
+    return sup_api_ok(reply, json_pack("{s:I, s:I, s:b, s:I}", "lastActivityEpochS", (json_int_t) active, "editorEpochS",
+                                       (json_int_t) sup_ide_heartbeat_epoch_s(), "stopRequested", sup_api_stop, "ideRestarts",
+                                       (json_int_t) sup_ide_restarts()));
 }
 
 

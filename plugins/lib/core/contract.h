@@ -15,6 +15,7 @@
 #define GP_WORKSPACE_ID_MAX         51  /* bytes: "65535-debug-" + id fits one 63 byte label (RFC 1035 2.3.4) */
 #define GP_INSTANCE_ID_LEN          36  /* bytes: UUID text form */
 #define GP_USER_ID_LEN              36  /* bytes: UUID text form */
+#define GP_ACTIVITY_BATCH_MAX      500  /* workspaces in one report of activity */
 #define GP_ROUTE_PORTS_MAX          16  /* explicit ports in one route record */
 #define GP_ROUTE_RECORD_MAX       2048  /* bytes of JSON of one route record */
 #define GP_HOST_MAX                253  /* bytes of a host name (RFC 1035) */
@@ -42,6 +43,8 @@
 #define GP_IDLE_TIMEOUT_S         1800
 #define GP_HEARTBEAT_MS          30000
 #define GP_FLAG_TOMBSTONE_S     604800  /* 7 days: a gateway that was away for less learns of every deletion */
+#define GP_ACTIVITY_REPORT_MAX_S    30  /* a gateway reports activity at least this often */
+#define GP_ACTIVITY_SILENCE_S       60  /* without a report for so long, the editor's own word counts */
 
 /* ---- ports inside a workspace; never user ports ---- */
 
