@@ -2,7 +2,9 @@
 /*
  * Requests that live on: WebSockets, streams, long downloads.  When a right is
  * taken away (log-out, a token revoked, a port made private, the owner token
- * changed) they end within a second, not with the next request.
+ * changed) they end within a second, not with the next request.  So they do
+ * when their workspace stops, though a container that is killed with its
+ * network says no good-bye: an editor learns that it has to connect again.
  *
  * A worker looks four times a second whether any route or revocation moved at
  * all; only then does it judge what it has open.
@@ -24,7 +26,9 @@
 static void ngx_http_gitpod_live_look(ngx_event_t *ev);
 static ngx_uint_t ngx_http_gitpod_live_revoked(ngx_http_gitpod_ctx_t *ctx);
 static ngx_uint_t ngx_http_gitpod_live_lost(ngx_http_gitpod_ctx_t *ctx);
-static void ngx_http_gitpod_live_close(ngx_http_gitpod_ctx_t *ctx);
+static ngx_uint_t ngx_http_gitpod_live_stopped(ngx_http_gitpod_ctx_t *ctx);
+static void ngx_http_gitpod_live_close(ngx_http_gitpod_ctx_t *ctx,
+    char *reason);
 
 
 /* of this worker */
@@ -124,7 +128,10 @@ ngx_http_gitpod_live_look(ngx_event_t *ev)
             if (ngx_http_gitpod_live_revoked(ctx)
                 || ngx_http_gitpod_live_lost(ctx))
             {
-                ngx_http_gitpod_live_close(ctx);
+                ngx_http_gitpod_live_close(ctx, "right taken away");
+
+            } else if (ngx_http_gitpod_live_stopped(ctx)) {
+                ngx_http_gitpod_live_close(ctx, "workspace stopped");
             }
         }
     }
@@ -207,8 +214,30 @@ ngx_http_gitpod_live_lost(ngx_http_gitpod_ctx_t *ctx)
 }
 
 
+/* Is what it is connected to gone?  One that is stopping may say good-bye. */
+
+static ngx_uint_t
+ngx_http_gitpod_live_stopped(ngx_http_gitpod_ctx_t *ctx)
+{
+    ngx_gitpod_route_t  route;
+
+    if (ctx->workspace_id.len == 0
+        || ngx_gitpod_route_get(ctx->zone, &ctx->workspace_id, &route)
+           != NGX_OK)
+    {
+        return 0;
+    }
+
+    return route.phase == NGX_GITPOD_PHASE_STOPPED
+           || route.instance_len != ctx->instance_id.len
+           || ngx_memcmp(route.instance, ctx->instance_id.data,
+                         route.instance_len)
+              != 0;
+}
+
+
 static void
-ngx_http_gitpod_live_close(ngx_http_gitpod_ctx_t *ctx)
+ngx_http_gitpod_live_close(ngx_http_gitpod_ctx_t *ctx, char *reason)
 {
     ngx_connection_t    *c;
     ngx_http_request_t  *r;
@@ -217,10 +246,10 @@ ngx_http_gitpod_live_close(ngx_http_gitpod_ctx_t *ctx)
     c = r->connection;
 
     ngx_log_error(NGX_LOG_INFO, c->log, 0,
-                  "gitpod: closed, the right to it was taken away");
+                  "gitpod: closed: %s", reason);
 
     ngx_http_gitpod_live_remove(ctx);
-    (void) ngx_http_gitpod_ctx_refuse(ctx, "right taken away");
+    (void) ngx_http_gitpod_ctx_refuse(ctx, reason);
 
     ngx_http_finalize_request(r, NGX_HTTP_CLOSE);
     ngx_http_run_posted_requests(c);
