@@ -229,6 +229,7 @@ ngx_http_gitpod_ctx_init(ngx_http_request_t *r)
 static void
 ngx_http_gitpod_ctx_cleanup(void *data)
 {
+    ngx_http_gitpod_activity_unwatch(data);
     ngx_http_gitpod_live_remove(data);
     ngx_http_gitpod_limit_release(data);
     ngx_http_gitpod_token_abandon(data);

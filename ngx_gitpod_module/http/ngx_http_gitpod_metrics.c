@@ -101,6 +101,18 @@ static ngx_http_gitpod_metric_t  ngx_http_gitpod_counters[] = {
       NGX_GITPOD_N_ORIGIN_REFUSED,
       "Requests refused because of their Origin." },
 
+    { "gitpod_activity_noted_total", "",
+      NGX_GITPOD_N_ACTIVITY_NOTED,
+      "Uses of workspaces, at most one a second for each." },
+    { "gitpod_activity_dropped_total", "",
+      NGX_GITPOD_N_ACTIVITY_DROPPED,
+      "Uses that were forgotten before they were reported." },
+    { "gitpod_activity_reports_total", "{outcome=\"ok\"}",
+      NGX_GITPOD_N_REPORT_OK,
+      "Reports of activity to ws_manager." },
+    { "gitpod_activity_reports_total", "{outcome=\"failed\"}",
+      NGX_GITPOD_N_REPORT_FAILED, NULL },
+
     { "gitpod_route_records_total", "{outcome=\"updated\"}",
       NGX_GITPOD_N_ROUTE_UPDATED,
       "Route records from Redis." },

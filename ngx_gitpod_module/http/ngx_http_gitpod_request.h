@@ -78,8 +78,9 @@ typedef enum {
 #define NGX_HTTP_GITPOD_HELD_MAX  4     /* concurrent limits of one request */
 
 
-typedef struct ngx_http_gitpod_limit_s  ngx_http_gitpod_limit_t;
-typedef struct ngx_http_gitpod_ctx_s  ngx_http_gitpod_ctx_t;
+typedef struct ngx_http_gitpod_limit_s   ngx_http_gitpod_limit_t;
+typedef struct ngx_http_gitpod_ctx_s     ngx_http_gitpod_ctx_t;
+typedef struct ngx_http_gitpod_frames_s  ngx_http_gitpod_frames_t;
 
 typedef ngx_int_t (*ngx_http_gitpod_answer_pt)(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
@@ -125,6 +126,7 @@ struct ngx_http_gitpod_ctx_s {
 
     ngx_queue_t                    live;
     ngx_str_t                      reason;        /* why it was refused */
+    ngx_http_gitpod_frames_t      *frames;        /* of a WebSocket */
     ngx_uint_t                     observed;      /* class + 1; 0: none yet */
 
     /* limits */
@@ -271,6 +273,12 @@ u_char *ngx_http_gitpod_limit_metrics(ngx_http_request_t *r, u_char *p,
 
 void ngx_http_gitpod_live_add(ngx_http_gitpod_ctx_t *ctx);
 void ngx_http_gitpod_live_remove(ngx_http_gitpod_ctx_t *ctx);
+
+/* activity: what people do in workspaces */
+
+void ngx_http_gitpod_activity_request(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+void ngx_http_gitpod_activity_unwatch(ngx_http_gitpod_ctx_t *ctx);
 
 /* variables */
 

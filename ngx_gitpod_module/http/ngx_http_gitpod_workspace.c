@@ -131,6 +131,7 @@ ngx_http_gitpod_workspace_handler(ngx_http_request_t *r)
     ctx->reason.len = 0;
     ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_REQUEST_OK);
     ngx_http_gitpod_live_add(ctx);
+    ngx_http_gitpod_activity_request(r, ctx);
 
     return NGX_OK;
 }

@@ -176,6 +176,30 @@ ngx_int_t ngx_gitpod_flag_get(ngx_gitpod_zone_t *zone, ngx_str_t *name,
     gp_flag_t *copy);
 
 
+/* activity: which workspace was used when, until it is reported */
+
+#define NGX_GITPOD_ACTIVITY_GRAIN_MS  1000  /* used twice within: once */
+
+
+typedef struct {
+    uint64_t                 active_ms;     /* ngx_gitpod_now_ms() */
+    u_char                   id_len;
+    u_char                   id[GP_WORKSPACE_ID_MAX];
+} ngx_gitpod_activity_t;
+
+
+/* Somebody uses this workspace now. */
+void ngx_gitpod_activity_note(ngx_gitpod_zone_t *zone, ngx_str_t *id);
+
+/* How many of at most max are to be reported; copies of them in list. */
+ngx_uint_t ngx_gitpod_activity_collect(ngx_gitpod_zone_t *zone,
+    ngx_gitpod_activity_t *list, ngx_uint_t max);
+
+/* These were reported. */
+void ngx_gitpod_activity_done(ngx_gitpod_zone_t *zone,
+    ngx_gitpod_activity_t *list, ngx_uint_t n);
+
+
 /*
  * The key set as this worker parsed it; parsed again when the text in the
  * zone moved.  NULL: no key is known yet.  Owned by the zone; valid until the
@@ -221,6 +245,11 @@ typedef enum {
     NGX_GITPOD_N_HANDOFF_OK,
     NGX_GITPOD_N_HANDOFF_REFUSED,
     NGX_GITPOD_N_ORIGIN_REFUSED,
+
+    NGX_GITPOD_N_ACTIVITY_NOTED,
+    NGX_GITPOD_N_ACTIVITY_DROPPED,
+    NGX_GITPOD_N_REPORT_OK,
+    NGX_GITPOD_N_REPORT_FAILED,
 
     /* the feed */
     NGX_GITPOD_N_ROUTE_UPDATED,

@@ -91,6 +91,12 @@ ngx_gitpod_zone_create(ngx_slab_pool_t *shpool)
     size -= ngx_gitpod_table_size(n, NGX_GITPOD_DIGEST_LEN,
                                   sizeof(ngx_gitpod_credential_t));
 
+    n = ngx_gitpod_zone_share(size / 100, NGX_GITPOD_ACTIVITY_MAX,
+                              GP_WORKSPACE_ID_MAX, sizeof(uint64_t));
+    p = ngx_gitpod_table_init(&zone->activity, p, n, GP_WORKSPACE_ID_MAX,
+                              sizeof(uint64_t));
+    size -= ngx_gitpod_table_size(n, GP_WORKSPACE_ID_MAX, sizeof(uint64_t));
+
     /* the key of a revocation is its kind and its id */
 
     n = ngx_gitpod_zone_share(part, NGX_GITPOD_REVOCATIONS_MAX,
@@ -276,6 +282,7 @@ ngx_gitpod_lease_take(ngx_gitpod_zone_t *zone)
         ngx_gitpod_table_repair(&zone->revocations);
         ngx_gitpod_table_repair(&zone->credentials);
         ngx_gitpod_table_repair(&zone->flags);
+        ngx_gitpod_table_repair(&zone->activity);
 
         rc = NGX_OK;
     }

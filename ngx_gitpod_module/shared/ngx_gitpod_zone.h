@@ -16,7 +16,7 @@
 
 
 #define NGX_GITPOD_MAGIC            0x676974706f64aa01
-#define NGX_GITPOD_LAYOUT           3
+#define NGX_GITPOD_LAYOUT           4
 
 #define NGX_GITPOD_ZONE_MIN         (1024 * 1024)
 #define NGX_GITPOD_WORKERS_MAX      256     /* two generations of 128 */
@@ -26,6 +26,7 @@
 
 #define NGX_GITPOD_REVOCATIONS_MAX  100000
 #define NGX_GITPOD_CREDENTIALS_MAX  65536
+#define NGX_GITPOD_ACTIVITY_MAX     16384
 
 #define NGX_GITPOD_TICK_MS          250     /* a worker stamps its slot */
 #define NGX_GITPOD_LEASE_MS         3000    /* older: somebody else takes it */
@@ -87,6 +88,7 @@ struct ngx_gitpod_zone_s {
     ngx_gitpod_table_t         revocations;
     ngx_gitpod_table_t         credentials;
     ngx_gitpod_table_t         flags;
+    ngx_gitpod_table_t         activity;
 
     /* tokens issued at or before it are refused: the table was full once */
     ngx_atomic_t               revoked_floor;

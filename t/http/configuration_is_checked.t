@@ -28,6 +28,7 @@ my %good = (
     'snapshots that are not there yet' => "$zone gitpod_route_file %%DIR%%/none; gitpod_revocation_file %%DIR%%/none; gitpod_snapshot_max_age 7d;",
     'ranges' => "$zone gitpod_route_cidr 10.0.0.0/8 fd00::/8; gitpod_route_cidr 192.168.0.0/16;",
     'checks' => "$zone gitpod_check a redis; gitpod_check b_2 fastcgi unix:/a interval=1s timeout=50ms rise=2 fall=3 optional;",
+    'activity' => "$zone gitpod_manager unix:/x.sock interval=30s timeout=1m; server { gitpod_activity on ports=none; location /a { gitpod_activity off; } }",
     'the zone after what needs it' => "gitpod_redis unix:/x.sock; $zone",
 );
 for my $what (sort keys %good) {
@@ -70,6 +71,14 @@ my @bad = (
     ['an unknown word', "$zone gitpod_check a redis sometimes;", qr/invalid parameter "sometimes"/],
     ['33 checks', $zone . join('', map { "gitpod_check c$_ redis;" } 1 .. 33), qr/32 checks are allowed/],
     ['a check without a zone', 'gitpod_check a redis;', qr/"gitpod_check" needs "gitpod_zone"/],
+    ['a manager without a zone', 'gitpod_manager unix:/x.sock;', qr/"gitpod_manager" needs "gitpod_zone"/],
+    ['a manager over TCP', "$zone gitpod_manager 127.0.0.1:9000;", qr/is not "unix:" and the path of a socket/],
+    ['a manager that hears too seldom', "$zone gitpod_manager unix:/x.sock interval=31s;", qr/invalid parameter "interval=31s": interval= takes 100ms to 30s/],
+    ['a manager with no time', "$zone gitpod_manager unix:/x.sock timeout=0;", qr/invalid parameter "timeout=0"/],
+    ['two managers', "$zone gitpod_manager unix:/x.sock; gitpod_manager unix:/y.sock;", qr/"gitpod_manager" directive is duplicate/],
+    ['activity that nobody is told', "$zone server { gitpod_activity on; }", qr/"gitpod_activity" needs "gitpod_manager"/],
+    ['activity of an unknown kind', "$zone gitpod_manager unix:/x.sock; gitpod_activity sometimes;", qr/takes "off", or "on" and ports=/],
+    ['activity of unknown ports', "$zone gitpod_manager unix:/x.sock; gitpod_activity on ports=some;", qr/invalid parameter "ports=some": ports= takes none, owner or all/],
     ['an unknown probe', "$zone server { location / { gitpod_probe health; } }", qr/invalid value "health"/],
     ['a probe without a zone', 'server { location / { gitpod_probe live; } }', qr/needs "gitpod_zone" before it/],
 );

@@ -334,11 +334,14 @@ END {
 sub start_services {
     my ($self) = @_;
     require FCGI;
-    for my $service (@SERVICES) {
-        my $socket = FCGI::OpenSocket("$self->{run}/$service/fcgi.sock", 64);
-        chmod 0777, "$self->{run}/$service/fcgi.sock";
-        $self->{fcgi_pids}{$service} = [map { $self->child("$service.log", sub { $self->serve_fcgi($service, $socket) }) } 1 .. ($service eq 'public_api' ? 16 : 4)];
-    }
+    $self->start_service($_) for @SERVICES;
+}
+
+sub start_service {
+    my ($self, $service) = @_;
+    my $socket = FCGI::OpenSocket("$self->{run}/$service/fcgi.sock", 64);
+    chmod 0777, "$self->{run}/$service/fcgi.sock";
+    $self->{fcgi_pids}{$service} = [map { $self->child("$service.log", sub { $self->serve_fcgi($service, $socket) }) } 1 .. ($service eq 'public_api' ? 16 : 4)];
 }
 
 sub stop_service {
@@ -360,6 +363,33 @@ sub calls {
     my ($self, $name) = @_;
     return 0 if !-f "$self->{dir}/calls";
     return scalar grep { $_ eq $name } split /\n/, slurp("$self->{dir}/calls");
+}
+
+# What the gateway reported of activity since the start, one hash a report.
+sub reports {
+    my ($self) = @_;
+    my @reports = -f "$self->{dir}/reports" ? map { $JSON->decode($_) } split /\n/, slurp("$self->{dir}/reports") : ();
+    return @reports;
+}
+
+# Whether a workspace is named in the reports after the first $n. Waits for three
+# more in a row without it (one may be under way), so that a "no" is one and the
+# next question a new one.
+sub reported {
+    my ($self, $id, $n) = @_;
+    my ($found, $quiet);
+    my $now = $self->reports;
+    wait_for("reports after $n", sub {
+        my @reports = $self->reports;
+        ($found, $quiet) = (undef, 0);
+        for my $i ($n .. $#reports) {
+            my ($use) = grep { $_->{workspaceId} eq $id } @{ $reports[$i]{body}{workspaces} };
+            $found //= $use;
+            $quiet = $use ? 0 : $quiet + ($i >= $now);
+        }
+        return $quiet > 2;
+    });
+    return $found;
 }
 
 sub serve_fcgi {
@@ -409,6 +439,14 @@ sub answer {
     }
     if ($path eq '/api/login/link' && $env->{QUERY_STRING} =~ /^token=good-(\w+)/) {
         return "Status: 303 See Other\r\nLocation: /workspaces\r\nSet-Cookie: gp_session=" . $self->session_token(sid => "session-$1") . "; Path=/; HttpOnly\r\n\r\n";
+    }
+    if ($path =~ m{/ReportActivity$}) {
+        return "Status: 503 Service Unavailable\r\nContent-Type: application/json\r\n\r\n{\"code\":\"unavailable\"}" if -e "$self->{dir}/no-reports";
+        open my $f, '>>', "$self->{dir}/reports" or die;
+        flock $f, LOCK_EX;
+        print $f $JSON->encode({ caller => $env->{GITPOD_CALLER}, type => $env->{CONTENT_TYPE}, body => $JSON->decode($body) }), "\n";
+        close $f;
+        return "Status: 200 OK\r\nContent-Type: application/json\r\n\r\n{}";
     }
     my %seen = (service => $service, body_length => length $body, params => { map { $_ => $env->{$_} } keys %$env });
     return "Status: 200 OK\r\nContent-Type: application/json\r\n\r\n" . $JSON->encode(\%seen);
@@ -572,7 +610,7 @@ sub workspace_connection {
         my @headers = map { [split /: */, $_, 2] } @lines;
         my %header = map { lc $_->[0] => $_->[1] } @headers;
 
-        if (lc($header{upgrade} // '') eq 'websocket') {
+        if (lc($header{upgrade} // '') eq 'websocket' && $uri !~ m{^/status/}) {
             print $c "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSet-Cookie: gp_workspace=evil\r\n\r\n";
             $c->flush;
             syswrite $c, $buffer if length $buffer;
