@@ -7,6 +7,8 @@ cd "$TOP"
 
 # shellcheck source=conf/setup/common.sh
 . "$TOP/conf/setup/common.sh"
+# shellcheck source=conf/setup/tls.sh
+. "$TOP/conf/setup/tls.sh"
 # shellcheck source=conf/setup/deps.sh
 . "$TOP/conf/setup/deps.sh"
 # shellcheck source=conf/setup/services.sh
@@ -25,6 +27,7 @@ Usage: ./build.sh COMMAND
   up            install what is missing, build, start; ends with a log-in link
   down          stop workspaces and services; the state stays
   status        what runs, since when, with how much memory
+  reload        nginx reads its configuration and certificates again
   login-link    a fresh one-time log-in link of the administrator (1 hour)
   token [NAME]  a new personal access token of the administrator
   flag          feature flags: flag list [USER] | set NAME on|off [percent=N]
@@ -41,7 +44,11 @@ Usage: ./build.sh COMMAND
 Environment (default):
   GITPOD_STATE (/var/lib/gitpod)         everything it keeps
   GITPOD_RUN (/run/gitpod)               sockets and run-time files
-  GITPOD_PORT (8080)                     where people come in
+  GITPOD_PORT (8080; with TLS 443)       where people come in
+  GITPOD_TLS_CERTIFICATE, GITPOD_TLS_KEY (none)  PEM files: https (docs/operators/tls.md)
+  GITPOD_TLS_WORKSPACE_CERTIFICATE, GITPOD_TLS_WORKSPACE_KEY (the same)  for *.W
+  GITPOD_TLS_STAPLING (off)              on: OCSP answers with the certificate
+  GITPOD_HTTP_PORT (80)                  with TLS: redirects to it, ACME http-01
   GITPOD_GRPC_PORT (none)                gRPC in clear, for the API
   GITPOD_PROBE_ADDRESS (127.0.0.1), GITPOD_PROBE_PORT (9400)
   GITPOD_DOMAIN (gitpod.localhost), GITPOD_WORKSPACE_DOMAIN (ws-\$GITPOD_DOMAIN)
@@ -55,6 +62,7 @@ X
 cmd_up() {
     local start
     need_root up
+    check_certificates
     start=$(now_ms)
     cmd_deps
     lock_build
@@ -260,6 +268,16 @@ flag_set() {
         echo "build.sh: set; but nothing in $GITPOD_RUN/conf/nginx_flags.conf declares the flag '$name': services do not see it" >&2
 }
 
+# After a renewal: new connections get the new certificate.
+cmd_reload() {
+    need_root reload
+    service_runs nginx || die "nginx does not run here: start it with ./build.sh up"
+    check_certificates
+    nginx -t -q -e stderr -c "$GITPOD_RUN/conf/nginx.conf" || die "nginx refuses its configuration (above): nothing was changed"
+    sv hup "$SV/nginx" > /dev/null
+    echo 'reloaded'
+}
+
 cmd_login_link() {
     need_root login-link
     login_link
@@ -284,6 +302,7 @@ main() {
     lint) cmd_lint ;;
     bench) cmd_bench "$@" ;;
     fuzz) cmd_fuzz "$@" ;;
+    reload) cmd_reload ;;
     login-link) cmd_login_link ;;
     token) cmd_token "$@" ;;
     flag) cmd_flag "$@" ;;

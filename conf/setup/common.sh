@@ -20,7 +20,24 @@ fi
 
 GITPOD_STATE=${GITPOD_STATE:-/var/lib/gitpod}
 GITPOD_RUN=${GITPOD_RUN:-/run/gitpod}
-GITPOD_PORT=${GITPOD_PORT:-8080}
+GITPOD_TLS_CERTIFICATE=${GITPOD_TLS_CERTIFICATE:-}  # empty: no TLS
+GITPOD_TLS_KEY=${GITPOD_TLS_KEY:-}
+GITPOD_TLS_WORKSPACE_CERTIFICATE=${GITPOD_TLS_WORKSPACE_CERTIFICATE:-$GITPOD_TLS_CERTIFICATE}
+GITPOD_TLS_WORKSPACE_KEY=${GITPOD_TLS_WORKSPACE_KEY:-$GITPOD_TLS_KEY}
+GITPOD_TLS_STAPLING=${GITPOD_TLS_STAPLING:-off}
+if [ -n "$GITPOD_TLS_CERTIFICATE" ]; then
+    SCHEME=https
+    SCHEME_PORT=443
+    GITPOD_PORT=${GITPOD_PORT:-443}
+    GITPOD_HTTP_PORT=${GITPOD_HTTP_PORT:-80}
+    LISTEN="$GITPOD_PORT ssl http2"
+else
+    SCHEME=http
+    SCHEME_PORT=80
+    GITPOD_PORT=${GITPOD_PORT:-8080}
+    GITPOD_HTTP_PORT= # only beside TLS
+    LISTEN=$GITPOD_PORT
+fi
 GITPOD_GRPC_PORT=${GITPOD_GRPC_PORT:-}             # empty: no gRPC in clear
 GITPOD_PROBE_ADDRESS=${GITPOD_PROBE_ADDRESS:-127.0.0.1}
 GITPOD_PROBE_PORT=${GITPOD_PROBE_PORT:-9400}
@@ -35,14 +52,9 @@ BUILD=${GITPOD_BUILD:-$TOP/build}
 # Two instances with different states never share a name on the machine.
 INSTALLATION=$(printf '%s' "$GITPOD_STATE" | sha256sum | cut -c1-8)
 
-if [ "$GITPOD_PORT" = 80 ]; then
-    EXTERNAL_URL=http://$GITPOD_DOMAIN
-else
-    EXTERNAL_URL=http://$GITPOD_DOMAIN:$GITPOD_PORT
-fi
-
-# What the nginx templates listen on.
-LISTEN=$GITPOD_PORT
+PORT_SUFFIX=
+[ "$GITPOD_PORT" = "$SCHEME_PORT" ] || PORT_SUFFIX=:$GITPOD_PORT
+EXTERNAL_URL=$SCHEME://$GITPOD_DOMAIN$PORT_SUFFIX
 GRPC_LISTEN=
 [ -z "$GITPOD_GRPC_PORT" ] || GRPC_LISTEN="listen $GITPOD_GRPC_PORT http2 default_server;"
 
@@ -59,10 +71,11 @@ check_settings() {
     done
     # sun_path has 108 bytes (unix(7)); the longest socket adds 34.
     [ ${#GITPOD_RUN} -le 60 ] || die "GITPOD_RUN is ${#GITPOD_RUN} characters long; a unix socket's path leaves it 60"
-    for v in GITPOD_PORT GITPOD_PROBE_PORT GITPOD_IDLE_TIMEOUT ${GITPOD_GRPC_PORT:+GITPOD_GRPC_PORT}; do
+    for v in GITPOD_PORT GITPOD_PROBE_PORT GITPOD_IDLE_TIMEOUT ${GITPOD_GRPC_PORT:+GITPOD_GRPC_PORT} ${GITPOD_HTTP_PORT:+GITPOD_HTTP_PORT}; do
         [[ ${!v} =~ ^[1-9][0-9]{0,8}$ ]] || die "$v is '${!v}': it must be a number"
     done
-    check_ports_differ GITPOD_PORT GITPOD_PROBE_PORT GITPOD_GRPC_PORT
+    check_ports_differ GITPOD_PORT GITPOD_PROBE_PORT GITPOD_GRPC_PORT GITPOD_HTTP_PORT
+    check_tls_settings
     for v in GITPOD_DOMAIN GITPOD_WORKSPACE_DOMAIN; do
         [[ ${!v} =~ ^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$ ]] || die "$v is '${!v}': it must be a host name in lower case"
     done
@@ -145,10 +158,13 @@ render() {
     out=$(sed \
         -e "s|@TOP@|$TOP|g" -e "s|@BUILD@|$BUILD|g" -e "s|@RUN@|$GITPOD_RUN|g" -e "s|@STATE@|$GITPOD_STATE|g" \
         -e "s|@ACCESS_LOG@|/dev/stdout|g" -e "s|@CACHE@|$GITPOD_CACHE|g" -e "s|@PORT@|$GITPOD_PORT|g" \
-        -e "s|@LISTEN@|$LISTEN|g" -e "s|@GRPC_LISTEN@|$GRPC_LISTEN|g" \
+        -e "s|@LISTEN@|$LISTEN|g" -e "s|@GRPC_LISTEN@|$GRPC_LISTEN|g" -e "s|@HTTP_PORT@|$GITPOD_HTTP_PORT|g" \
+        -e "s|@PORT_SUFFIX@|$PORT_SUFFIX|g" -e "s|@TLS_CERTIFICATE@|$GITPOD_TLS_CERTIFICATE|g" -e "s|@TLS_KEY@|$GITPOD_TLS_KEY|g" \
+        -e "s|@TLS_WORKSPACE_CERTIFICATE@|$GITPOD_TLS_WORKSPACE_CERTIFICATE|g" -e "s|@TLS_WORKSPACE_KEY@|$GITPOD_TLS_WORKSPACE_KEY|g" \
+        -e "s|@TLS_STAPLING@|$GITPOD_TLS_STAPLING|g" \
         -e "s|@PROBE_ADDRESS@|$GITPOD_PROBE_ADDRESS|g" -e "s|@PROBE_PORT@|$GITPOD_PROBE_PORT|g" \
         -e "s|@DOMAIN@|$GITPOD_DOMAIN|g" -e "s|@WORKSPACE_DOMAIN@|$GITPOD_WORKSPACE_DOMAIN|g" \
-        -e "s|@EXTERNAL_URL@|$EXTERNAL_URL|g" -e "s|@EXTERNAL_SCHEME@|http|g" -e "s|@INSTALLATION@|$INSTALLATION|g" \
+        -e "s|@EXTERNAL_URL@|$EXTERNAL_URL|g" -e "s|@EXTERNAL_SCHEME@|$SCHEME|g" -e "s|@INSTALLATION@|$INSTALLATION|g" \
         -e "s|@MODULE@|$BUILD/module/ngx_http_gitpod_module.so|g" -e "s|@DASHBOARD@|$BUILD/dashboard|g" \
         -e "s|@CALLERS_MAP@|$BUILD/c/proto/callers.map|g" -e "s|@WORKERS@|$(nproc)|g" -e "s|@ZONE_SIZE@|64m|g" \
         -e "s|@SUPERVISOR_DIR@|$BUILD/supervisor|g" -e "s|@IDE_DIR@|$(ide_dir)|g" \

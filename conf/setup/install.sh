@@ -43,6 +43,7 @@ install_units() {
 # What gitpod-setup.service runs.
 cmd_configure() {
     need_root configure
+    check_certificates
     ensure_users
     ensure_dirs
     ensure_network_names

@@ -35,6 +35,7 @@ ensure_dirs() {
     ensure_dir "$GITPOD_STATE/secrets" 711 root:root
     ensure_dir "$GITPOD_STATE/engine" 711 root:root
     ensure_dir "$GITPOD_STATE/log" 700 root:root # who visited what
+    ensure_dir "$GITPOD_STATE/acme" 755 root:root
     ensure_dir "$GITPOD_STATE/keys" 755 gitpod-auth:gitpod-auth
     ensure_dir "$GITPOD_STATE/auth" 700 gitpod-auth:gitpod-auth
     ensure_dir "$GITPOD_STATE/ws_manager" 700 gitpod-ws_manager:gitpod-ws_manager
@@ -159,6 +160,7 @@ write_configuration() {
     for f in "$TOP"/conf/nginx/*.in; do
         render_to "$f" "$GITPOD_RUN/conf/$(basename "$f" .in)" 644 root:root
     done
+    tls_on || rm -f "$GITPOD_RUN"/conf/nginx_tls*.conf
     for f in "$TOP"/conf/plugins/*.in "$TOP"/conf/redis/*.in "$TOP"/conf/engine/*.in "$TOP"/conf/ide/*.in; do
         render_to "$f" "$GITPOD_RUN/conf/$(basename "$f" .in)" 644 root:root
     done
@@ -214,9 +216,9 @@ probe() {
 
 check_ports() {
     local p
-    for p in "$GITPOD_PORT" "$GITPOD_PROBE_PORT" ${GITPOD_GRPC_PORT:+"$GITPOD_GRPC_PORT"}; do
+    for p in "$GITPOD_PORT" "$GITPOD_PROBE_PORT" ${GITPOD_GRPC_PORT:+"$GITPOD_GRPC_PORT"} ${GITPOD_HTTP_PORT:+"$GITPOD_HTTP_PORT"}; do
         if ss -Hltn "sport = :$p" | grep -q .; then
-            die "port $p is in use by another program: stop it, or set GITPOD_PORT / GITPOD_PROBE_PORT / GITPOD_GRPC_PORT to a free one"
+            die "port $p is in use by another program: stop it, or set GITPOD_PORT / GITPOD_PROBE_PORT / GITPOD_GRPC_PORT / GITPOD_HTTP_PORT to a free one"
         fi
     done
 }

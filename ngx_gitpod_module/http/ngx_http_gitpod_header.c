@@ -28,6 +28,7 @@ static ngx_int_t ngx_http_gitpod_header_authorization(ngx_http_request_t *r,
 static ngx_int_t ngx_http_gitpod_headers_rebuild(ngx_http_request_t *r,
     ngx_list_t *kept);
 static ngx_uint_t ngx_http_gitpod_host_canonical(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_gitpod_host_misdirected(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_gitpod_list_has(ngx_str_t *value, char *item);
 
 
@@ -44,6 +45,11 @@ ngx_http_gitpod_request_filter(ngx_http_request_t *r,
     if (!ngx_http_gitpod_host_canonical(r)) {
         ngx_http_gitpod_ctx_refuse(ctx, "host");
         return NGX_HTTP_BAD_REQUEST;
+    }
+
+    if (ngx_http_gitpod_host_misdirected(r)) {
+        ngx_http_gitpod_ctx_refuse(ctx, "server name");
+        return NGX_HTTP_MISDIRECTED_REQUEST;
     }
 
     if (ngx_list_init(&kept, r->pool, 24, sizeof(ngx_table_elt_t)) != NGX_OK) {
@@ -327,6 +333,42 @@ ngx_http_gitpod_host_canonical(ngx_http_request_t *r)
     }
 
     return 1;
+}
+
+
+/*
+ * A connection by TLS is for the host it was made for: browsers that have one
+ * for another host of the same certificate make a new one then (RFC 9110
+ * 15.5.20).  Who names no host there is taken by its Host.
+ */
+
+static ngx_uint_t
+ngx_http_gitpod_host_misdirected(ngx_http_request_t *r)
+{
+#if (NGX_HTTP_SSL)
+    size_t       len;
+    ngx_str_t   *host;
+    const char  *name;
+
+    if (r->connection->ssl == NULL) {
+        return 0;
+    }
+
+    name = SSL_get_servername(r->connection->ssl->connection,
+                              TLSEXT_NAMETYPE_host_name);
+    if (name == NULL) {
+        return 0;
+    }
+
+    host = &r->headers_in.server;
+    len = ngx_strlen(name);
+
+    return len != host->len
+           || ngx_strncasecmp((u_char *) (uintptr_t) name, host->data, len)
+              != 0;
+#else
+    return 0;
+#endif
 }
 
 

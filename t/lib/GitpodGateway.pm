@@ -34,8 +34,9 @@ my @servers;
 
 # new(%option): domain, workspace_domain, workers, start => 0 to wait with nginx,
 # buffered_log => 1 to write the log as in production, level of the error log,
-# grpc => 1 for the port of gRPC in clear,
 # limits => 1 to keep the figures of nginx_limits.conf.in,
+# grpc => 1 for the port of gRPC in clear, tls => 1 for TLS with certificates
+# of a CA of the test ({ca}, {certificate}, {workspace_certificate}),
 # edit => sub of ($name, $text) returning the text of a configuration file.
 sub new {
     my ($class, %option) = @_;
@@ -62,6 +63,7 @@ sub new {
     $self->{port} //= free_port();
     $self->{probe_port} = free_port();
     $self->{grpc_port} = free_port() if $self->{grpc};
+    $self->make_tls if $self->{tls};
     $self->{external} //= "$self->{scheme}://$self->{domain}:$self->{port}";
     make_path(map { "$self->{run}/$_" } 'conf', 'nginx', 'redis', 'instances', @SERVICES,
         map { "gateway/$_" } @SERVICES, 'admin');
@@ -108,6 +110,16 @@ sub spew {
     rename "$file.new", $file or die "$file: $!";
 }
 
+sub make_tls {
+    my ($self) = @_;
+    require TestCa;
+    $self->{scheme} = 'https';
+    $self->{http_port} = free_port();
+    $self->{ca} = TestCa->new($self->{dir});
+    $self->{certificate} //= $self->{ca}->issue($self->{domain}, "api.$self->{domain}");
+    $self->{workspace_certificate} //= $self->{ca}->issue("*.$self->{workspace_domain}");
+}
+
 sub dashboard {
     my ($self) = @_;
     my $dir = $self->{dashboard} = "$self->{dir}/dashboard";
@@ -137,7 +149,11 @@ sub write_conf {
     my ($self) = @_;
     my %value = (
         RUN => $self->{run}, STATE => $self->{state}, ACCESS_LOG => "$self->{state}/log/nginx/access.log", PORT => $self->{port},
-        LISTEN => $self->{port}, GRPC_LISTEN => $self->{grpc_port} ? "listen $self->{grpc_port} http2 default_server;" : '',
+        LISTEN => $self->{tls} ? "$self->{port} ssl http2" : $self->{port},
+        TLS_CERTIFICATE => $self->{certificate}{cert}, TLS_KEY => $self->{certificate}{key}, TLS_WORKSPACE_CERTIFICATE => $self->{workspace_certificate}{cert},
+        TLS_WORKSPACE_KEY => $self->{workspace_certificate}{key}, TLS_STAPLING => $self->{stapling} // 'off',
+        HTTP_PORT => $self->{http_port}, PORT_SUFFIX => ":$self->{port}",
+        GRPC_LISTEN => $self->{grpc_port} ? "listen $self->{grpc_port} http2 default_server;" : '',
         PROBE_ADDRESS => '127.0.0.1', PROBE_PORT => $self->{probe_port}, DOMAIN => $self->{domain},
         WORKSPACE_DOMAIN => $self->{workspace_domain}, EXTERNAL_URL => $self->{external}, CIDR => '127.0.0.0/8',
         MODULE => module(), DASHBOARD => $self->{dashboard}, CALLERS_MAP => $self->callers_map,
@@ -145,6 +161,7 @@ sub write_conf {
     );
     for my $file (glob "$TOP/conf/nginx/*.in") {
         (my $name = basename($file)) =~ s/\.in$//;
+        next if $name =~ /^nginx_tls/ && !$self->{tls};
         my $text = slurp($file);
         $text =~ s/\@([A-Z_]+)\@/$value{$1} \/\/ die "$name: unknown \@$1\@"/ge;
 

@@ -2,7 +2,11 @@
 # Wrong settings, commands and users get one sentence that names the thing and the way out, and change nothing.
 use strict;
 use warnings;
+use File::Temp qw(tempdir);
+use FindBin;
+use lib "$FindBin::Bin/../lib";
 use Test::More;
+use TestCa;
 
 sub run {
     my ($cmd) = @_;
@@ -28,15 +32,50 @@ for my $case (
     isnt($rc, 0, "$setting $command fails");
     like($out, $text, '  and says why');
 }
-my ($rc, $out) = run("$env ./build.sh status");
+
+# Certificates: what is wrong with the files is said before anything else happens.
+my $tls = tempdir('gptlsXXXXXX', TMPDIR => 1, CLEANUP => 1);
+my $ca = TestCa->new($tls);
+my ($d, $w) = ($ca->issue('gp.test', 'api.gp.test'), $ca->issue('*.ws-gp.test'));
+my ($narrow, $soon) = ($ca->issue('gp.test'), $ca->issue({ days => 3 }, 'gp.test', 'api.gp.test', '*.ws-gp.test'));
+sub certificates {
+    my (%set) = (GITPOD_TLS_CERTIFICATE => $d->{cert}, GITPOD_TLS_KEY => $d->{key}, GITPOD_TLS_WORKSPACE_CERTIFICATE => $w->{cert}, GITPOD_TLS_WORKSPACE_KEY => $w->{key}, @_);
+    return run("env TOP=. GITPOD_DOMAIN=gp.test " . join(' ', map { "$_=$set{$_}" } sort keys %set) . q{ bash -c '. conf/setup/common.sh; . conf/setup/tls.sh; check_settings; check_certificates; echo "$EXTERNAL_URL $LISTEN"'});
+}
+is_deeply([ certificates() ], [ 0, "https://gp.test 443 ssl http2\n" ], 'good certificates: https on 443');
+is((certificates(GITPOD_PORT => 8443))[1], "https://gp.test:8443 8443 ssl http2\n", 'or on another port');
+for my $case (
+    [ { GITPOD_TLS_KEY => '' }, qr/GITPOD_TLS_KEY is not set/ ],
+    [ { GITPOD_TLS_CERTIFICATE => '', GITPOD_TLS_WORKSPACE_CERTIFICATE => '', GITPOD_TLS_WORKSPACE_KEY => '' }, qr/GITPOD_TLS_KEY is set but GITPOD_TLS_CERTIFICATE is not/ ],
+    [ { GITPOD_TLS_CERTIFICATE => 'relative.pem' }, qr/absolute path/ ],
+    [ { GITPOD_TLS_CERTIFICATE => "$tls/none" }, qr/GITPOD_TLS_CERTIFICATE: cannot read/ ],
+    [ { GITPOD_TLS_CERTIFICATE => $d->{key} }, qr/is no PEM certificate/ ],
+    [ { GITPOD_TLS_KEY => $d->{cert} }, qr/GITPOD_TLS_KEY: .* is no PEM key/ ],
+    [ { GITPOD_TLS_KEY => $w->{key} }, qr/does not belong to/ ],
+    [ { GITPOD_TLS_CERTIFICATE => $narrow->{cert}, GITPOD_TLS_KEY => $narrow->{key} }, qr/is not for api\.gp\.test; it is for DNS:gp\.test/ ],
+    [ { GITPOD_TLS_WORKSPACE_CERTIFICATE => $d->{cert}, GITPOD_TLS_WORKSPACE_KEY => $d->{key} }, qr/GITPOD_TLS_WORKSPACE_CERTIFICATE: .* is not for 3000-example\.ws-gp\.test/ ],
+    [ { GITPOD_TLS_STAPLING => 'maybe' }, qr/on or off/ ],
+    [ { GITPOD_HTTP_PORT => 443 }, qr/GITPOD_PORT and GITPOD_HTTP_PORT are both 443/ ]) {
+    my ($set, $text) = @$case;
+    my ($rc, $out) = certificates(%$set);
+    ok($rc != 0 && $out =~ $text, 'wrong: ' . join ' ', map { s{$tls/ca/}{}r } %$set) or diag($out);
+}
+my ($rc, $out) = certificates(GITPOD_TLS_CERTIFICATE => $soon->{cert}, GITPOD_TLS_KEY => $soon->{key});
+ok($rc == 0 && $out =~ /ends on .*renew it/, 'one that ends soon is named');
+($rc, $out) = run("$env GITPOD_TLS_CERTIFICATE=$narrow->{cert} GITPOD_TLS_KEY=$narrow->{key} GITPOD_DOMAIN=gp.test ./build.sh up");
+ok($rc != 0 && $out =~ /is not for api/ && !-e $dir, 'up says so before it does anything') or diag($out);
+($rc, $out) = run("$env ./build.sh reload");
+ok($rc != 0 && $out =~ /nginx does not run here/, 'reload of what does not run');
+
+($rc, $out) = run("$env ./build.sh status");
 is($rc, 3, 'status of what does not run: 3');
-for my $command (qw(up down token flag deps)) {
+for my $command (qw(up down reload token flag deps)) {
     ($rc, $out) = run("$env setpriv --reuid 65534 --regid 65534 --clear-groups ./build.sh $command");
     isnt($rc, 0, "$command without root fails");
     like($out, qr/needs root.*sudo/, '  and says how');
 }
 ($rc, $out) = run("$env ./build.sh --help");
 is($rc, 0, '--help');
-like($out, qr/\Q$_\E/, "  names $_") for qw(up down status login-link token flag deps build test lint bench fuzz install clean GITPOD_STATE GITPOD_CACHE);
+like($out, qr/\Q$_\E/, "  names $_") for qw(up down status reload login-link token flag deps build test lint bench fuzz install clean GITPOD_STATE GITPOD_CACHE);
 ok(!-e $dir, 'nothing was made');
 done_testing();

@@ -15,7 +15,7 @@ my $echo = ($ENV{BUILD} // "$GitpodGateway::TOP/build") . '/c/t/service/test_ech
 -x $echo or BAIL_OUT("build it first: $echo");
 
 # The limit of calls is not what is tested here, but for that of starts.
-my $g = GitpodGateway->new(grpc => 1, edit => sub { my ($name, $text) = @_; $text =~ s{rate=200/60s}{rate=9000/60s}; return $text });
+my $g = GitpodGateway->new(grpc => 1, tls => 1, limits => 1, edit => sub { my ($name, $text) = @_; $text =~ s{rate=200/60s}{rate=9000/60s}; return $text });
 my $socket = "$g->{run}/public_api/fcgi.sock";
 my $pid;
 
@@ -37,10 +37,10 @@ start_echo();
 my $token = 'gitpod_pat_' . 'g' x 40;
 $g->put_token($token);
 
-local @ENV{qw(GP_TARGET GP_API GP_TOKEN GP_USER GP_PROTO GP_CLIENTS)} =
-    ("127.0.0.1:$g->{grpc_port}", "http://127.0.0.1:$g->{port}", $token, $g->{owner}, "$GitpodGateway::TOP/proto", "$cache/clients");
+local @ENV{qw(GP_TARGET GP_TLS GP_CA GP_API GP_TOKEN GP_USER GP_PROTO GP_CLIENTS)} =
+    ("127.0.0.1:$g->{grpc_port}", "127.0.0.1:$g->{port}", $g->{ca}{cert}, "api.$g->{domain}", $token, $g->{owner}, "$GitpodGateway::TOP/proto", "$cache/clients");
 my $node = -x "$cache/node/bin/node" ? "$cache/node/bin/node" : 'node';
-my $child = open2(my $from, my $to, 'timeout', '-k', '5', '60', $node, "$FindBin::Bin/grpc.mjs");
+my $child = open2(my $from, my $to, 'timeout', '-k', '5', '150', $node, "$FindBin::Bin/grpc.mjs");
 my %do = (
     metric => \&metric,
     kill => \&kill_echo,
@@ -62,16 +62,21 @@ while (my $line = <$from>) {
 }
 waitpid $child, 0;
 is($? >> 8, 0, 'the client ran to its end');
-cmp_ok($n, '==', 50, 'and made its assertions');
+cmp_ok($n, '==', 54, 'and made its assertions');
 
-# HTTP/1.1, on the API host
-my @as = (Authorization => "Bearer $token", 'Content-Type');
+# HTTP/1.1, on the API host and on D
 my $get = '/gitpod.v1.WorkspaceService/GetWorkspace';
-my $r = $g->request("api.$g->{domain}", 'POST', $get, [ @as => 'application/grpc-web+proto', 'X-Grpc-Web' => 1 ], "\0\0\0\0\7\x0a\5amber");
-ok($r->{status} == 200 && $r->{body} =~ /\x0a\x05amber/ && $r->{body} =~ /\x80\0\0\0\x10grpc-status: 0\r\n\z/, 'gRPC-web over HTTP/1.1') or diag explain $r;
-$r = $g->request($g->{domain}, 'POST', "/public-api$get", [ @as => 'application/grpc-web+proto' ], "\0\0\0\0\6\x0a\4fail");
-like($r->{body}, qr/grpc-status: 5\r\ngrpc-message: workspace_id: there/, 'on D as well');
-$r = $g->request("api.$g->{domain}", 'POST', $get, [ @as => 'application/grpc' ], "\0\0\0\0\0");
-ok($r->{status} == 415 && $r->{json}{message} =~ m{HTTP/2}, 'native gRPC over HTTP/1.1 hears what to do') or diag explain $r;
+sub http1 {
+    my ($host, $path, $type, $body) = @_;
+    GitpodGateway::spew("$g->{dir}/body", $body);
+    open my $curl, '-|', 'curl', '-s', '-i', '--http1.1', '-m', 10, '--cacert', $g->{ca}{cert}, '--resolve', "$host:$g->{port}:127.0.0.1",
+        '-H', "Authorization: Bearer $token", '-H', "Content-Type: $type", '--data-binary', "\@$g->{dir}/body", "https://$host:$g->{port}$path" or die $!;
+    binmode $curl;
+    local $/;
+    return scalar <$curl>;
+}
+like(http1("api.$g->{domain}", $get, 'application/grpc-web+proto', "\0\0\0\0\7\x0a\5amber"), qr{^HTTP/1.1 200\b.*\x0a\x05amber.*\x80\0\0\0\x10grpc-status: 0\r\n\z}s, 'gRPC-web over HTTP/1.1');
+like(http1($g->{domain}, "/public-api$get", 'application/grpc-web+proto', "\0\0\0\0\6\x0a\4fail"), qr/grpc-status: 5\r\ngrpc-message: workspace_id: there/, 'on D as well');
+like(http1("api.$g->{domain}", $get, 'application/grpc', "\0\0\0\0\0"), qr{^HTTP/1.1 415\b.*HTTP/2}s, 'native gRPC over HTTP/1.1 hears what to do');
 $g->{expected_alert} = qr/connect\(\) to unix:.*fcgi.sock failed/;
 $g->finish;
