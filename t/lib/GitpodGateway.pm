@@ -33,6 +33,7 @@ our $JSON = JSON::PP->new->canonical->utf8;
 my @servers;
 
 # new(%option): domain, workspace_domain, workers, start => 0 to wait with nginx,
+# daemon => 1 to start nginx as one (else it ignores USR2),
 # buffered_log => 1 to write the log as in production, level of the error log,
 # limits => 1 to keep the figures of nginx_limits.conf.in,
 # grpc => 1 for the port of gRPC in clear, tls => 1 for TLS with certificates
@@ -240,13 +241,16 @@ sub start {
         $preload{LD_PRELOAD} = join ' ', map { chomp(my $l = `gcc -print-file-name=$_.so`); $l } 'libasan', 'libubsan';
         $preload{ASAN_OPTIONS} = 'detect_leaks=0';
     }
-    $self->{nginx_pid} = $self->child('nginx.log', sub {
+    my $daemon = $self->{daemon} ? 'on' : 'off';
+    my $pid = $self->child('nginx.log', sub {
         local @ENV{keys %preload} = values %preload;
-        exec '/usr/sbin/nginx', '-e', $log, '-c', "$self->{run}/conf/nginx.conf", '-g', "daemon off; error_log $log $self->{level};" or die "nginx: $!";
+        exec '/usr/sbin/nginx', '-e', $log, '-c', "$self->{run}/conf/nginx.conf", '-g', "daemon $daemon; error_log $log $self->{level};" or die "nginx: $!";
     });
+    waitpid $pid, 0 if $self->{daemon};
+    $self->{nginx_pid} = $self->{daemon} ? $self->pid_file : $pid;
     my $ok = eval {
         wait_for('nginx', sub {
-            die "nginx ended\n" if waitpid($self->{nginx_pid}, WNOHANG) != 0;
+            die "nginx ended\n" if !$self->{daemon} && waitpid($self->{nginx_pid}, WNOHANG) != 0;
 
             # its other sockets are opened after this one, and workers after all
             IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{port}) && $self->worker_pids;
@@ -295,6 +299,32 @@ sub reload {
     });
 }
 
+sub pid_file {
+    my ($self) = @_;
+    my $file = "$self->{run}/nginx/nginx.pid";
+    return -f $file && slurp($file) =~ /^(\d+)/ ? $1 : 0;
+}
+
+# Stops nginx whole and starts it anew: nothing but files remains.
+sub restart {
+    my ($self) = @_;
+    kill 'QUIT', $self->{nginx_pid};
+    wait_for('nginx to end', sub { $self->{daemon} ? !kill(0, $self->{nginx_pid}) : waitpid($self->{nginx_pid}, WNOHANG) != 0 });
+    unlink glob "$self->{run}/gateway/*/gateway.sock";
+    $self->start;
+}
+
+# USR2, then QUIT to the old master, as an upgrade of nginx or the module does; wants daemon => 1.
+sub upgrade_binary {
+    my ($self) = @_;
+    my $old = $self->{old_pid} = $self->{nginx_pid};
+    kill 'USR2', $old;
+    my $new = wait_for('the new master', sub { my $pid = $self->pid_file; $pid && $pid != $old && $pid });
+    $self->{nginx_pid} = $new;
+    wait_for('its workers', sub { (grep { $_ != $new } $self->worker_pids) >= $self->{workers} });
+    kill 'QUIT', $old;
+}
+
 sub stop_redis {
     my ($self) = @_;
     kill 'KILL', $self->{redis_pid};
@@ -313,7 +343,7 @@ sub stop {
     if (my $nginx = $self->{nginx_pid}) {
         kill 'QUIT', $nginx;
         my $end = time + 5;
-        while (time < $end && waitpid($nginx, WNOHANG) == 0) { sleep 0.02 }
+        while (time < $end && ($self->{daemon} ? kill 0, $nginx : waitpid($nginx, WNOHANG) == 0)) { sleep 0.02 }
         kill 'TERM', $nginx if kill 0, $nginx;
         waitpid $nginx, 0;
     }
