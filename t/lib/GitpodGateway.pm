@@ -127,7 +127,7 @@ sub dashboard {
     make_path("$dir/errors", "$dir/assets");
     spew("$dir/index.html", "<!doctype html><title>Dashboard</title>\n");
     spew("$dir/assets/app.js", "// app\n");
-    spew("$dir/errors/$_.html", "<!doctype html><title>Page $_</title>\n") for 401, 404, 429, 502, 503;
+    spew("$dir/errors/$_.html", "<!doctype html><title>Page $_</title>\n") for 401, 404, 429, 502, 503, 'port';
 }
 
 sub module {
@@ -154,6 +154,7 @@ sub write_conf {
         TLS_CERTIFICATE => $self->{certificate}{cert}, TLS_KEY => $self->{certificate}{key}, TLS_WORKSPACE_CERTIFICATE => $self->{workspace_certificate}{cert},
         TLS_WORKSPACE_KEY => $self->{workspace_certificate}{key}, TLS_STAPLING => $self->{stapling} // 'off',
         HTTP_PORT => $self->{http_port}, PORT_SUFFIX => ":$self->{port}",
+        GRPC_PORT_LISTEN => $self->{grpc_port} ? "listen $self->{grpc_port} http2;" : '',
         GRPC_LISTEN => $self->{grpc_port} ? "listen $self->{grpc_port} http2 default_server;" : '',
         PROBE_ADDRESS => '127.0.0.1', PROBE_PORT => $self->{probe_port}, DOMAIN => $self->{domain},
         WORKSPACE_DOMAIN => $self->{workspace_domain}, EXTERNAL_URL => $self->{external}, CIDR => '127.0.0.0/8',
@@ -638,6 +639,7 @@ sub serve_workspace {
             my $c = $listener->accept // next;
             $n++;
             next if fork;
+            close $listener; # the port dies with the one that accepts
             eval { workspace_connection($c, "$id:$port", $n) };
             POSIX::_exit(0);
         }
@@ -690,6 +692,24 @@ sub workspace_connection {
                 substr $buffer, 0, $take, '';
                 $length += $take;
             }
+        }
+        if (lc($header{'transfer-encoding'} // '') eq 'chunked') {
+            while (1) {
+                while ($buffer !~ /^([0-9a-fA-F]+)\r\n/) { $fill->() or return }
+                $buffer =~ s/^([0-9a-fA-F]+)\r\n//;
+                my $size = hex $1;
+                while (length $buffer < $size + 2) { $fill->() or return }
+                substr $buffer, 0, $size + 2, '';
+                $length += $size;
+                last if !$size;
+                last if $uri eq '/first-chunk'; # answers while the rest is still under way
+            }
+        }
+        if ($uri eq '/events') {
+            print $c "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n";
+            $c->flush;
+            while ($fill->()) { } # and says no more
+            return;
         }
         my @extra;
         push @extra, 'X-Accel-Redirect: /_gitpod/errors/json' if $uri =~ m{^/x-accel};
