@@ -1,34 +1,18 @@
 #include <string.h>
 
 #include "core/id.h"
+#include "core/scope.h"
 #include "jose/digest.h"
 #include "public_api.h"
-
-/* One of the space separated scopes. */
-static bool pub_has_scope(const char *scopes, const char *scope)
-{
-    size_t len = strlen(scope), n;
-
-    while (*scopes != '\0') {
-        n = strcspn(scopes, " ");
-        if (n == len && memcmp(scopes, scope, len) == 0) {
-            return true;
-        }
-        scopes += n + strspn(scopes + n, " ");
-    }
-
-    return false;
-}
-
 
 int pub_require_user(const gp_call_t *call, gp_err_t *err)
 {
     if (call->user[0] == '\0') {
         return gp_err(err, GP_UNAUTHENTICATED, "sign in, or send an access token: \"Authorization: Bearer gitpod_pat_...\"");
     }
-    if (strcmp(call->credential, "token") == 0 && !pub_has_scope(call->scopes, PUB_SCOPE_ALL) && !pub_has_scope(call->scopes, "*")) {
+    if (strcmp(call->credential, "token") == 0 && !gp_scope_all((gp_span_t){call->scopes, strlen(call->scopes)})) {
         return gp_err(err, GP_PERMISSION_DENIED,
-                      "this access token lacks the scope \"%s\", which gitpod.v1 needs; make one with full access", PUB_SCOPE_ALL);
+                      "this access token lacks the scope \"%s\", which gitpod.v1 needs; make one with full access", GP_SCOPE_ALL);
     }
 
     return 0;

@@ -30,7 +30,6 @@
 #define PUB_REQUEST_KEY_MAX 255 /* bytes of an idempotency key */
 #define PUB_WATCHERS_MAX 1024 /* streams of this process */
 #define PUB_USER_WATCHERS_MAX 64 /* streams of one user */
-#define PUB_SCOPE_ALL "function:*"
 
 typedef Gitpod__Internal__V1__ManagedWorkspace pub_managed_t;
 

@@ -2,10 +2,12 @@
 
 #include "core/base64url.h"
 #include "core/code.h"
+#include "core/event.h"
 #include "core/glob.h"
 #include "core/hash.h"
 #include "core/hex.h"
 #include "core/jwt_split.h"
+#include "core/scope.h"
 #include "core/contract.h"
 #include "tap.h"
 
@@ -148,8 +150,110 @@ static void test_hash(void)
 }
 
 
+static gp_span_t span(const char *text)
+{
+    return (gp_span_t){text, strlen(text)};
+}
+
+
+static void test_event_ids(void)
+{
+    static const char *const bad[] = {"",
+                                      "-",
+                                      "1",
+                                      "1-",
+                                      "-1",
+                                      "1-1-1",
+                                      "+1-1",
+                                      "1-+1",
+                                      " 1-1",
+                                      "1-1 ",
+                                      "01-1",
+                                      "1-01",
+                                      "1-1048576",
+                                      "x-1",
+                                      "1-x",
+                                      "1--1",
+                                      "1.0-1",
+                                      "17592186044416-0",
+                                      "99999999999999999999999999-1",
+                                      "1-99999999999999999999999999"};
+    static const char *const good[] = {"0-0", "0-1", "1700000000000-0", "1700000000000-1048575", "17592186044415-1048575"};
+    char text[GP_EVENT_ID_TEXT_MAX];
+    uint64_t id, before = 0;
+    size_t i;
+
+    for (i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        ok(gp_event_id_parse(span(good[i]), &id) && (i == 0 || id > before), "%s is an id, and later than the one before", good[i]);
+        is_int((int) gp_event_id_format(id, text), (int) strlen(good[i]), "its text has its length");
+        is_str(text, good[i], "and is the same");
+        before = id;
+    }
+    for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        ok(!gp_event_id_parse(span(bad[i]), &id), "\"%s\" is no id", bad[i]);
+    }
+}
+
+
+static void test_event_records(void)
+{
+    static const char user[] = "11111111-1111-4111-8111-111111111111";
+    static const char *const kinds[] = {"", "K", "a-b", "a b", "a\n", "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk"};
+    static const char *const data[] = {"", "{", "}", "[]", "{}\n", "{\r}", "{\t}", " {}", "{} ", "1"};
+    static char text[GP_EVENT_RECORD_MAX + 2];
+    gp_event_t event;
+    size_t i;
+
+    (void) snprintf(text, sizeof(text), "5-7 image_build %s {\"a\": 1}", user);
+    ok(gp_event_message_parse(span(text), &event) && event.id == (UINT64_C(5) << GP_EVENT_ID_SEQUENCE_BITS | 7), "a message has an id");
+    ok(event.kind.len == 11 && memcmp(event.kind.ptr, "image_build", 11) == 0, "and a kind");
+    ok(event.user.len == GP_USER_ID_LEN && memcmp(event.user.ptr, user, GP_USER_ID_LEN) == 0, "and a user");
+    ok(event.data.len == 8 && memcmp(event.data.ptr, "{\"a\": 1}", 8) == 0, "and its data, with the spaces in it");
+    ok(!gp_event_record_parse(span(text), &event), "a message is no record");
+    ok(!gp_event_message_parse(span(text + 4), &event), "a record is no message");
+
+    for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        (void) snprintf(text, sizeof(text), "%s %s {}", kinds[i], user);
+        ok(!gp_event_record_parse(span(text), &event), "kind %zu is none", i);
+    }
+    for (i = 0; i < sizeof(data) / sizeof(data[0]); i++) {
+        (void) snprintf(text, sizeof(text), "workspace %s %s", user, data[i]);
+        ok(!gp_event_record_parse(span(text), &event), "data %zu is none", i);
+    }
+    (void) snprintf(text, sizeof(text), "workspace %.35s {}", user);
+    ok(!gp_event_record_parse(span(text), &event), "a user is a UUID");
+
+    (void) snprintf(text, sizeof(text), "workspace %s {", user);
+    memset(text + strlen(text), ' ', GP_EVENT_RECORD_MAX - 1 - strlen(text));
+    text[GP_EVENT_RECORD_MAX - 1] = '}';
+    ok(gp_event_record_parse(span(text), &event), "the longest record is one");
+    text[GP_EVENT_RECORD_MAX - 1] = ' ';
+    text[GP_EVENT_RECORD_MAX] = '}';
+    ok(!gp_event_record_parse(span(text), &event), "a byte more is refused");
+}
+
+
+static void test_scopes(void)
+{
+    static const char *const all[] = {"*", "function:*", "function:* resource:default", "a function:*", " * "};
+    static const char *const some[] = {
+        "", " ", "function", "function:*x", "xfunction:*", "function:getWorkspace", "**", "resource:default"};
+    size_t i;
+
+    for (i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        ok(gp_scope_all(span(all[i])), "\"%s\" is full access", all[i]);
+    }
+    for (i = 0; i < sizeof(some) / sizeof(some[0]); i++) {
+        ok(!gp_scope_all(span(some[i])), "\"%s\" is not", some[i]);
+    }
+}
+
+
 int main(void)
 {
+    test_event_ids();
+    test_event_records();
+    test_scopes();
     test_base64url();
     test_hex();
     test_jwt_split();

@@ -18,6 +18,9 @@
 #define GP_ACTIVITY_BATCH_MAX      500  /* workspaces in one report of activity */
 #define GP_ROUTE_PORTS_MAX          16  /* explicit ports in one route record */
 #define GP_ROUTE_RECORD_MAX       2048  /* bytes of JSON of one route record */
+#define GP_EVENT_RECORD_MAX       8192  /* bytes of one event record */
+#define GP_EVENT_KIND_MAX           32  /* bytes of its kind */
+#define GP_EVENTS_MAX             4096  /* events that Redis keeps, about */
 #define GP_HOST_MAX                253  /* bytes of a host name (RFC 1035) */
 #define GP_CREDENTIAL_MAX         4096  /* bytes of a cookie value or token we look at */
 #define GP_CONTEXT_URL_MAX        2048  /* bytes */
@@ -51,10 +54,6 @@
 #define GP_PORT_SUPERVISOR       22999
 #define GP_PORT_IDE              23000
 #define GP_PORT_SSH              23001
-#define GP_PORT_DEBUG_SUPERVISOR 24999  /* of a debug workspace inside the workspace */
-#define GP_PORT_DEBUG_IDE        25000
-#define GP_PORT_DEBUG_SSH        25001
-#define GP_PORT_DEBUG_PROXY      25003  /* forwards to the port that X-WS-Proxy-Debug-Port names */
 
 /* ---- the workspace user and layout ---- */
 
@@ -76,6 +75,7 @@
 #define GP_PATH_SUPERVISOR       "/_supervisor/"  /* workspace hosts: the supervisor's */
 #define GP_PATH_API              "/api/"          /* D: log-in, log-out, hand-off */
 #define GP_PATH_PUBLIC_API       "/public-api/"   /* D: Connect */
+#define GP_PATH_EVENTS           "/api/events"    /* D: server-sent events */
 
 /* ---- cookies; on TLS each name gets the prefix __Host- ---- */
 
@@ -93,6 +93,7 @@
 #define GP_TOKEN_ALG             "ES256"
 #define GP_TOKEN_AUD_SESSION     "gitpod-session" /* a workspace token's aud is its host, lower case, no port */
 #define GP_PAT_PREFIX            "gitpod_pat_"
+#define GP_SCOPE_ALL             "function:*"     /* all of gitpod.v1 */
 #define GP_CLAIM_WORKSPACE       "ws"
 #define GP_CLAIM_SESSION         "sid"
 
@@ -127,6 +128,16 @@
 #define GP_REDIS_KEY_SET_CHANNEL "gitpod:keys:changes"
 #define GP_REDIS_FLAGS           "gitpod:flags"        /* hash: flag name -> record */
 #define GP_REDIS_FLAGS_CHANNEL   "gitpod:flags:changes"
+#define GP_REDIS_EVENTS          "gitpod:events"       /* stream: field GP_REDIS_EVENTS_FIELD, an event record */
+#define GP_REDIS_EVENTS_FIELD    "event"
+#define GP_REDIS_EVENTS_CHANNEL  "gitpod:events:changes"
+
+/* ---- kinds of events ---- */
+
+#define GP_EVENT_WORKSPACE       "workspace"   /* data: gitpod.v1.WatchWorkspaceStatusResponse */
+#define GP_EVENT_PREBUILD        "prebuild"    /* data: gitpod.v1.Prebuild */
+#define GP_EVENT_IMAGE_BUILD     "image_build" /* data: workspaceId, phase, message */
+#define GP_EVENT_RESET           "reset"       /* events were lost: read the lists anew; data: reason */
 
 /* ---- snapshots for a gateway that starts without Redis; below GITPOD_STATE ---- */
 
