@@ -85,7 +85,7 @@ ensure_secrets() {
         printf 'user default off\n'
         printf 'user gateway on #%s ~gitpod:* &gitpod:* -@all +@connection +@read +@pubsub +info -publish\n' "$(secret_sha256 gateway)"
         printf 'user auth on #%s ~gitpod:revocations ~gitpod:keys ~gitpod:flags &gitpod:revocations:changes &gitpod:keys:changes &gitpod:flags:changes -@all +@connection +@read +@hash +@string +publish +@scripting +del\n' "$(secret_sha256 auth)"
-        printf 'user ws_manager on #%s ~gitpod:routes &gitpod:routes:changes -@all +@connection +@read +@hash +publish +@scripting +del\n' "$(secret_sha256 ws_manager)"
+        printf 'user ws_manager on #%s ~gitpod:routes ~gitpod:events &gitpod:routes:changes &gitpod:events:changes -@all +@connection +@read +@hash +xadd +publish +@scripting +del\n' "$(secret_sha256 ws_manager)"
     } > "$acl.new"
     chown root:gitpod-redis "$acl.new"
     chmod 440 "$acl.new"

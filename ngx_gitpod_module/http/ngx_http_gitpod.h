@@ -19,6 +19,7 @@
 typedef struct {
     ngx_shm_zone_t      *shm_zone;
     ngx_gitpod_zone_t   *zone;          /* NULL without gitpod_zone */
+    size_t               events;        /* bytes of their ring */
     ngx_array_t         *cidrs;         /* of ngx_cidr_t, for addresses */
 
     ngx_str_t            key_set_file;

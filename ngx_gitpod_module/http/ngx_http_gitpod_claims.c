@@ -304,6 +304,7 @@ ngx_http_gitpod_claims_use(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     }
 
     ctx->issued = (time_t) claims->iat;
+    ctx->expires = (time_t) claims->exp;
 
     ctx->user.data = p;
     ctx->user.len = user.len;

@@ -24,7 +24,6 @@
 
 
 static void ngx_http_gitpod_live_look(ngx_event_t *ev);
-static ngx_uint_t ngx_http_gitpod_live_revoked(ngx_http_gitpod_ctx_t *ctx);
 static ngx_uint_t ngx_http_gitpod_live_lost(ngx_http_gitpod_ctx_t *ctx);
 static ngx_uint_t ngx_http_gitpod_live_stopped(ngx_http_gitpod_ctx_t *ctx);
 static void ngx_http_gitpod_live_close(ngx_http_gitpod_ctx_t *ctx,
@@ -125,7 +124,9 @@ ngx_http_gitpod_live_look(ngx_event_t *ev)
             next = ngx_queue_next(q);
             ctx = ngx_queue_data(q, ngx_http_gitpod_ctx_t, live);
 
-            if (ngx_http_gitpod_live_revoked(ctx)
+            if (ngx_http_gitpod_live_revoked(zone, ctx->credential,
+                                             &ctx->credential_id, &ctx->user,
+                                             &ctx->workspace_id, ctx->issued)
                 || ngx_http_gitpod_live_lost(ctx))
             {
                 ngx_http_gitpod_live_close(ctx, "right taken away");
@@ -140,30 +141,28 @@ ngx_http_gitpod_live_look(ngx_event_t *ev)
 }
 
 
-/* Was the credential taken away? */
-
-static ngx_uint_t
-ngx_http_gitpod_live_revoked(ngx_http_gitpod_ctx_t *ctx)
+ngx_uint_t
+ngx_http_gitpod_live_revoked(ngx_gitpod_zone_t *zone,
+    ngx_http_gitpod_credential_e credential, ngx_str_t *id, ngx_str_t *user,
+    ngx_str_t *workspace, time_t issued)
 {
     ngx_gitpod_revoked_e  kind;
 
-    if (ctx->credential == NGX_HTTP_GITPOD_NONE
-        || ctx->credential == NGX_HTTP_GITPOD_OWNER_TOKEN)
+    if (credential == NGX_HTTP_GITPOD_NONE
+        || credential == NGX_HTTP_GITPOD_OWNER_TOKEN)
     {
         return 0;
     }
 
-    kind = (ctx->credential == NGX_HTTP_GITPOD_TOKEN)
+    kind = (credential == NGX_HTTP_GITPOD_TOKEN)
            ? NGX_GITPOD_REVOKED_TOKEN
            : NGX_GITPOD_REVOKED_SESSION;
 
-    return ngx_gitpod_revoked(ctx->zone, kind, &ctx->credential_id,
-                              ctx->issued)
-           || ngx_gitpod_revoked(ctx->zone, NGX_GITPOD_REVOKED_USER,
-                                 &ctx->user, ctx->issued)
-           || (ctx->credential == NGX_HTTP_GITPOD_WORKSPACE
-               && ngx_gitpod_revoked(ctx->zone, NGX_GITPOD_REVOKED_WORKSPACE,
-                                     &ctx->workspace_id, ctx->issued));
+    return ngx_gitpod_revoked(zone, kind, id, issued)
+           || ngx_gitpod_revoked(zone, NGX_GITPOD_REVOKED_USER, user, issued)
+           || (credential == NGX_HTTP_GITPOD_WORKSPACE
+               && ngx_gitpod_revoked(zone, NGX_GITPOD_REVOKED_WORKSPACE,
+                                     workspace, issued));
 }
 
 

@@ -113,6 +113,30 @@ static ngx_http_gitpod_metric_t  ngx_http_gitpod_counters[] = {
     { "gitpod_activity_reports_total", "{outcome=\"failed\"}",
       NGX_GITPOD_N_REPORT_FAILED, NULL },
 
+    { "gitpod_subscriptions_total", "{outcome=\"new\"}",
+      NGX_GITPOD_N_SUBSCRIBE_NEW,
+      "Requests for events by how they began." },
+    { "gitpod_subscriptions_total", "{outcome=\"resumed\"}",
+      NGX_GITPOD_N_SUBSCRIBE_RESUMED, NULL },
+    { "gitpod_subscriptions_total", "{outcome=\"reset\"}",
+      NGX_GITPOD_N_SUBSCRIBE_RESET, NULL },
+    { "gitpod_subscriptions_total", "{outcome=\"refused\"}",
+      NGX_GITPOD_N_SUBSCRIBE_REFUSED, NULL },
+    { "gitpod_subscribers_slow_total", "",
+      NGX_GITPOD_N_SUBSCRIBER_SLOW,
+      "Subscribers dropped because they did not read." },
+    { "gitpod_events_sent_total", "",
+      NGX_GITPOD_N_EVENT_SENT,
+      "Events sent to subscribers." },
+
+    { "gitpod_event_records_total", "{outcome=\"taken\"}",
+      NGX_GITPOD_N_EVENT_TAKEN,
+      "Event records from Redis." },
+    { "gitpod_event_records_total", "{outcome=\"old\"}",
+      NGX_GITPOD_N_EVENT_OLD, NULL },
+    { "gitpod_event_records_total", "{outcome=\"refused\"}",
+      NGX_GITPOD_N_EVENT_REFUSED, NULL },
+
     { "gitpod_route_records_total", "{outcome=\"updated\"}",
       NGX_GITPOD_N_ROUTE_UPDATED,
       "Route records from Redis." },
@@ -339,6 +363,9 @@ ngx_http_gitpod_metrics_gauges(u_char *p, u_char *last,
                       keys ? gp_jose_keys_count(keys) : 0,
                       "Keys that verify tokens.");
 
+    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_events_synced",
+                      zone->events.synced,
+                      "1 after the events of Redis were read once.");
     p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_redis_subscribed",
                       zone->feed.subscribed,
                       "1 while a worker is subscribed.");
@@ -382,12 +409,13 @@ ngx_http_gitpod_metrics_workers(u_char *p, u_char *last,
     ngx_gitpod_zone_t *zone)
 {
     ngx_pid_t             pid;
-    uint64_t              now, lag, worst;
+    uint64_t              now, lag, worst, subscribers;
     ngx_uint_t            i, n;
     ngx_gitpod_worker_t  *worker;
 
     n = 0;
     worst = 0;
+    subscribers = 0;
     now = ngx_gitpod_now_ms();
 
     for (i = 0; i < NGX_GITPOD_WORKERS_MAX; i++) {
@@ -399,6 +427,7 @@ ngx_http_gitpod_metrics_workers(u_char *p, u_char *last,
         }
 
         n++;
+        subscribers += worker->subscribers;
         lag = now - ngx_min(worker->heartbeat_ms, now);
         lag = (lag > NGX_GITPOD_TICK_MS) ? lag - NGX_GITPOD_TICK_MS : 0;
         worst = ngx_max(worst, ngx_max(lag, worker->lag_ms));
@@ -406,6 +435,8 @@ ngx_http_gitpod_metrics_workers(u_char *p, u_char *last,
 
     p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_workers", n,
                       "Workers that run.");
+    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_subscribers",
+                      subscribers, "Subscribers of events.");
 
     return ngx_http_gitpod_metrics_seconds(p, last,
                       "gitpod_worker_lag_seconds", worst,

@@ -19,6 +19,8 @@ static void *ngx_http_gitpod_create_main_conf(ngx_conf_t *cf);
 static char *ngx_http_gitpod_init_main_conf(ngx_conf_t *cf, void *conf);
 static char *ngx_http_gitpod_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_gitpod_conf_zone_events(ngx_conf_t *cf,
+    ngx_str_t *value, ssize_t zone, ngx_http_gitpod_main_conf_t *mcf);
 static char *ngx_http_gitpod_conf_redis(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_gitpod_conf_password(ngx_conf_t *cf, ngx_str_t *path,
@@ -44,7 +46,7 @@ static void ngx_http_gitpod_tick(ngx_event_t *ev);
 static ngx_command_t  ngx_http_gitpod_commands[] = {
 
     { ngx_string("gitpod_zone"),
-      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE2,
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE23,
       ngx_http_gitpod_conf_zone,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
@@ -223,6 +225,17 @@ ngx_http_gitpod_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
+    mcf->events = ngx_min(size / 16, NGX_GITPOD_EVENTS_SIZE);
+
+    if (cf->args->nelts == 4
+        && ngx_http_gitpod_conf_zone_events(cf, &value[3], size, mcf)
+           != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    mcf->events &= ~(size_t) 63;
+
     mcf->shm_zone = ngx_shared_memory_add(cf, &value[1], size,
                                           &ngx_http_gitpod_module);
     if (mcf->shm_zone == NULL) {
@@ -233,6 +246,33 @@ ngx_http_gitpod_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     mcf->shm_zone->data = mcf;
 
     return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_gitpod_conf_zone_events(ngx_conf_t *cf, ngx_str_t *value,
+    ssize_t zone, ngx_http_gitpod_main_conf_t *mcf)
+{
+    ssize_t    size;
+    ngx_str_t  text;
+
+    if (value->len > 7 && ngx_strncmp(value->data, "events=", 7) == 0) {
+        text.data = value->data + 7;
+        text.len = value->len - 7;
+        size = ngx_parse_size(&text);
+
+        if (size >= NGX_GITPOD_EVENTS_MIN && size <= zone / 4) {
+            mcf->events = size;
+            return NGX_CONF_OK;
+        }
+    }
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid parameter \"%V\": \"events=size\" is the room "
+                       "for the last events, from 64k to a quarter of the "
+                       "zone", value);
+
+    return NGX_CONF_ERROR;
 }
 
 
@@ -483,9 +523,17 @@ ngx_http_gitpod_init_zone(ngx_shm_zone_t *shm_zone, void *data)
 
         mcf->zone = old->zone;
 
+        if (mcf->zone->events.size != mcf->events) {
+            ngx_log_error(NGX_LOG_WARN, shm_zone->shm.log, 0,
+                          "gitpod_zone \"%V\" keeps %uz bytes for events "
+                          "until nginx is restarted",
+                          &shm_zone->shm.name, mcf->zone->events.size);
+        }
+
     } else {
         mcf->zone = ngx_gitpod_zone_create(
-                                (ngx_slab_pool_t *) shm_zone->shm.addr);
+                                (ngx_slab_pool_t *) shm_zone->shm.addr,
+                                mcf->events);
         if (mcf->zone == NULL) {
             ngx_log_error(NGX_LOG_EMERG, shm_zone->shm.log, 0,
                           "gitpod_zone \"%V\" is too small",

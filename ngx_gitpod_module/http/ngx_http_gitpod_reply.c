@@ -91,7 +91,8 @@ ngx_http_gitpod_reply_error(ngx_http_request_t *r, ngx_uint_t status,
 
     ngx_gitpod_count(ctx->zone, ngx_http_gitpod_reply_counter(status));
 
-    if (status == NGX_HTTP_SERVICE_UNAVAILABLE
+    if ((status == NGX_HTTP_SERVICE_UNAVAILABLE
+         || status == NGX_HTTP_TOO_MANY_REQUESTS)
         && ngx_http_gitpod_reply_header(r, "Retry-After",
                                         NGX_HTTP_GITPOD_RETRY_AFTER)
            != NGX_OK)

@@ -63,7 +63,6 @@ typedef struct {
     ngx_flag_t    handoff;
     ngx_str_t     introspect;          /* internal uri */
     ngx_str_t     redeem;              /* internal uri */
-    ngx_str_t     protocols[NGX_GITPOD_PROTOCOL_GRPC + 1];  /* @name */
 } ngx_http_gitpod_request_loc_conf_t;
 
 
@@ -104,6 +103,7 @@ struct ngx_http_gitpod_ctx_s {
     ngx_str_t                      credential_id;
     ngx_str_t                      scopes;
     time_t                         issued;        /* for revocations */
+    time_t                         expires;       /* 0: not known */
 
     /* where */
     ngx_str_t                      host;          /* name, no port */
@@ -151,8 +151,7 @@ struct ngx_http_gitpod_ctx_s {
     unsigned                       leading:1;
     unsigned                       waiting:1;
     unsigned                       identified:1;
-    unsigned                       debug:1;       /* of the host */
-    unsigned                       protocol:2;    /* ngx_gitpod_protocol_e */
+    unsigned                       https:1;       /* the port speaks TLS */
     unsigned                       traced:1;
     unsigned                       open:1;        /* needs no credential */
     unsigned                       living:1;
@@ -216,15 +215,6 @@ ngx_int_t ngx_http_gitpod_workspace_unknown(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
 ngx_uint_t ngx_http_gitpod_workspace_allowed(ngx_gitpod_route_t *route,
     ngx_str_t *user);
-
-/* protocol: where a request goes on that plain HTTP does not suit */
-
-char *ngx_http_gitpod_protocol(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-void ngx_http_gitpod_protocol_merge(ngx_http_gitpod_request_loc_conf_t *conf,
-    ngx_http_gitpod_request_loc_conf_t *prev);
-ngx_int_t ngx_http_gitpod_protocol_handler(ngx_http_request_t *r,
-    ngx_http_gitpod_ctx_t *ctx);
 
 /* origin: NGX_OK or NGX_DECLINED */
 
@@ -290,6 +280,11 @@ void ngx_http_gitpod_live_remove(ngx_http_gitpod_ctx_t *ctx);
 void ngx_http_gitpod_activity_request(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
 void ngx_http_gitpod_activity_unwatch(ngx_http_gitpod_ctx_t *ctx);
+
+/* Was a credential taken away?  workspace: of that kind, else empty. */
+ngx_uint_t ngx_http_gitpod_live_revoked(ngx_gitpod_zone_t *zone,
+    ngx_http_gitpod_credential_e credential, ngx_str_t *id, ngx_str_t *user,
+    ngx_str_t *workspace, time_t issued);
 
 /* variables */
 

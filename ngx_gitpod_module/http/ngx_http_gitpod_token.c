@@ -163,6 +163,7 @@ ngx_http_gitpod_token_identity(ngx_http_request_t *r,
     ngx_memcpy(p, known->scopes, known->scopes_len);
 
     ctx->issued = known->fetched;
+    ctx->expires = known->expires;
     ctx->credential = NGX_HTTP_GITPOD_TOKEN;
 
     return NGX_OK;

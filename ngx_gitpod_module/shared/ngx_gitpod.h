@@ -54,20 +54,10 @@ typedef enum {
 } ngx_gitpod_admission_e;
 
 
-/* what is spoken to a port */
-
-typedef enum {
-    NGX_GITPOD_PROTOCOL_HTTP = 0,
-    NGX_GITPOD_PROTOCOL_HTTPS,
-    NGX_GITPOD_PROTOCOL_H2C,                /* HTTP/2 without TLS */
-    NGX_GITPOD_PROTOCOL_GRPC                /* the same */
-} ngx_gitpod_protocol_e;
-
-
 typedef struct {
     uint16_t             port;
     unsigned             visible:1;         /* "public" */
-    unsigned             protocol:2;        /* ngx_gitpod_protocol_e */
+    unsigned             https:1;           /* what listens there speaks TLS */
 } ngx_gitpod_route_port_t;
 
 
@@ -261,6 +251,14 @@ typedef enum {
     NGX_GITPOD_N_REPORT_OK,
     NGX_GITPOD_N_REPORT_FAILED,
 
+    /* subscribers of events */
+    NGX_GITPOD_N_SUBSCRIBE_NEW,
+    NGX_GITPOD_N_SUBSCRIBE_RESUMED,
+    NGX_GITPOD_N_SUBSCRIBE_RESET,
+    NGX_GITPOD_N_SUBSCRIBE_REFUSED,         /* too many */
+    NGX_GITPOD_N_SUBSCRIBER_SLOW,
+    NGX_GITPOD_N_EVENT_SENT,
+
     /* the feed */
     NGX_GITPOD_N_ROUTE_UPDATED,
     NGX_GITPOD_N_ROUTE_OLD,
@@ -272,6 +270,9 @@ typedef enum {
     NGX_GITPOD_N_FLAG_REFUSED,
     NGX_GITPOD_N_FLAG_FULL,
     NGX_GITPOD_N_KEY_SET,
+    NGX_GITPOD_N_EVENT_TAKEN,
+    NGX_GITPOD_N_EVENT_OLD,
+    NGX_GITPOD_N_EVENT_REFUSED,
     NGX_GITPOD_N_REDIS_CONNECT,
     NGX_GITPOD_N_REDIS_FAIL,
     NGX_GITPOD_N_REDIS_MESSAGE,

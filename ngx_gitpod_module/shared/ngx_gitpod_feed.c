@@ -88,6 +88,8 @@ ngx_gitpod_feed_open(ngx_gitpod_feed_t *feed)
     feed->open = 1;
     feed->unconfirmed = 0;
     feed->subscribed = 0;
+    feed->stream_live = 0;
+    feed->stream_missed = 0;
     feed->reads_ready = 0;
     feed->asked = 0;
     feed->pinged = 0;

@@ -20,6 +20,8 @@
 #define NGX_GITPOD_FEED_SYNC_MS     60000   /* to read everything once */
 #define NGX_GITPOD_FEED_RESYNC_MS   300000  /* even when nothing is amiss */
 #define NGX_GITPOD_FEED_SCAN_COUNT  "200"   /* fields a step asks for */
+#define NGX_GITPOD_FEED_STREAM_COUNT    "100"   /* entries a step asks for */
+#define NGX_GITPOD_FEED_STREAM_COUNT_N  100
 
 
 typedef struct ngx_gitpod_feed_s  ngx_gitpod_feed_t;
@@ -32,7 +34,8 @@ typedef void (*ngx_gitpod_source_apply_pt)(ngx_gitpod_feed_t *feed,
 typedef enum {
     NGX_GITPOD_SOURCE_MESSAGES = 0,     /* nothing is kept in Redis */
     NGX_GITPOD_SOURCE_STRING,
-    NGX_GITPOD_SOURCE_HASH
+    NGX_GITPOD_SOURCE_HASH,
+    NGX_GITPOD_SOURCE_STREAM
 } ngx_gitpod_source_e;
 
 
@@ -71,6 +74,9 @@ struct ngx_gitpod_feed_s {
     ngx_uint_t           swept;
     uint64_t             sync_started_ms;
 
+    uint64_t             stream_at;     /* newest entry read */
+    uint64_t             stream_missed; /* newest message before its turn */
+
     ngx_uint_t           unconfirmed;   /* subscriptions */
     ngx_uint_t           failures;      /* in a row */
     uint64_t             messages_heard_ms;
@@ -80,6 +86,7 @@ struct ngx_gitpod_feed_s {
     unsigned             active:1;      /* this worker holds the lease */
     unsigned             open:1;        /* connecting or connected */
     unsigned             subscribed:1;  /* to all channels */
+    unsigned             stream_live:1; /* messages of it count */
     unsigned             reads_ready:1;
     unsigned             asked:1;       /* "reads" owes an answer */
     unsigned             pinged:1;
@@ -109,6 +116,16 @@ ngx_int_t ngx_gitpod_sync_reply(ngx_gitpod_feed_t *feed, redisReply *reply);
 
 /* The rest of a reply or of a sweep. */
 void ngx_gitpod_sync_slice(ngx_event_t *ev);
+
+/* The source at hand is read. */
+ngx_int_t ngx_gitpod_sync_next(ngx_gitpod_feed_t *feed);
+
+
+/* reading a stream: ngx_gitpod_sync.c calls the first two */
+
+ngx_int_t ngx_gitpod_stream_begin(ngx_gitpod_feed_t *feed);
+ngx_int_t ngx_gitpod_stream_reply(ngx_gitpod_feed_t *feed, redisReply *reply);
+void ngx_gitpod_stream_message(ngx_gitpod_feed_t *feed, ngx_str_t *message);
 
 
 #define ngx_gitpod_source_table(feed)                                         \

@@ -13,6 +13,8 @@ static void ngx_gitpod_source_key_set(ngx_gitpod_feed_t *feed,
     ngx_str_t *field, ngx_str_t *text);
 static void ngx_gitpod_source_flag(ngx_gitpod_feed_t *feed,
     ngx_str_t *field, ngx_str_t *text);
+static void ngx_gitpod_source_event(ngx_gitpod_feed_t *feed,
+    ngx_str_t *field, ngx_str_t *text);
 static void ngx_gitpod_source_route(ngx_gitpod_feed_t *feed,
     ngx_str_t *field, ngx_str_t *text);
 
@@ -44,6 +46,14 @@ ngx_gitpod_source_t  ngx_gitpod_sources[] = {
       offsetof(ngx_gitpod_zone_t, flags),
       ngx_gitpod_flag_expired,
       0 },
+
+    { GP_REDIS_EVENTS_CHANNEL,
+      GP_REDIS_EVENTS,
+      NGX_GITPOD_SOURCE_STREAM,
+      ngx_gitpod_source_event,
+      0,
+      NULL,
+      offsetof(ngx_gitpod_zone_t, events.synced) },
 
     { GP_REDIS_ROUTES_CHANNEL,
       GP_REDIS_ROUTES,
@@ -83,6 +93,14 @@ ngx_gitpod_source_flag(ngx_gitpod_feed_t *feed, ngx_str_t *field,
     ngx_str_t *text)
 {
     ngx_gitpod_flag_feed(feed->zone, field, text, feed->log);
+}
+
+
+static void
+ngx_gitpod_source_event(ngx_gitpod_feed_t *feed, ngx_str_t *field,
+    ngx_str_t *text)
+{
+    ngx_gitpod_stream_message(feed, text);
 }
 
 

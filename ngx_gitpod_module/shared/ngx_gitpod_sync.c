@@ -10,7 +10,6 @@
 
 
 static ngx_int_t ngx_gitpod_sync_begin(ngx_gitpod_feed_t *feed);
-static ngx_int_t ngx_gitpod_sync_next(ngx_gitpod_feed_t *feed);
 static ngx_int_t ngx_gitpod_sync_step(ngx_gitpod_feed_t *feed,
     const char *cursor);
 static ngx_int_t ngx_gitpod_sync_string(ngx_gitpod_feed_t *feed,
@@ -52,6 +51,10 @@ ngx_gitpod_sync_reply(ngx_gitpod_feed_t *feed, redisReply *reply)
 {
     if (feed->source->type == NGX_GITPOD_SOURCE_STRING) {
         return ngx_gitpod_sync_string(feed, reply);
+    }
+
+    if (feed->source->type == NGX_GITPOD_SOURCE_STREAM) {
+        return ngx_gitpod_stream_reply(feed, reply);
     }
 
     feed->scan = reply;
@@ -98,11 +101,15 @@ ngx_gitpod_sync_begin(ngx_gitpod_feed_t *feed)
                                           ngx_gitpod_source_table(feed));
     }
 
+    if (feed->source->type == NGX_GITPOD_SOURCE_STREAM) {
+        return ngx_gitpod_stream_begin(feed);
+    }
+
     return ngx_gitpod_sync_step(feed, "0");
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_gitpod_sync_next(ngx_gitpod_feed_t *feed)
 {
     uint32_t  *synced;

@@ -33,7 +33,7 @@ ngx_gitpod_zone_share(size_t size, uint32_t max, uint32_t key_max,
 
 
 ngx_gitpod_zone_t *
-ngx_gitpod_zone_create(ngx_slab_pool_t *shpool)
+ngx_gitpod_zone_create(ngx_slab_pool_t *shpool, size_t events)
 {
     size_t              size, part;
     u_char             *p, *last;
@@ -44,7 +44,7 @@ ngx_gitpod_zone_create(ngx_slab_pool_t *shpool)
 
     size = shpool->pfree * ngx_pagesize;
 
-    if (size < sizeof(ngx_gitpod_zone_t) + 2 * GP_JOSE_KEY_SET_MAX
+    if (size < sizeof(ngx_gitpod_zone_t) + 2 * GP_JOSE_KEY_SET_MAX + events
                + NGX_GITPOD_ZONE_MIN / 4)
     {
         return NULL;
@@ -68,6 +68,11 @@ ngx_gitpod_zone_create(ngx_slab_pool_t *shpool)
 
     p += 2 * GP_JOSE_KEY_SET_MAX;
     size -= 2 * GP_JOSE_KEY_SET_MAX;
+
+    ngx_gitpod_events_init(&zone->events, p, events);
+
+    p += events;
+    size -= events;
 
     last = p + size;
     p = ngx_gitpod_limits_init(&zone->limits, p, size * 2 / 100);
@@ -173,6 +178,7 @@ ngx_gitpod_worker_enter(ngx_gitpod_zone_t *zone, ngx_log_t *log)
         {
             worker->heartbeat_ms = ngx_gitpod_now_ms();
             worker->lag_ms = 0;
+            worker->subscribers = 0;
             ngx_gitpod_worker = worker;
             return;
         }
@@ -237,6 +243,15 @@ ngx_gitpod_workers_reap(ngx_gitpod_zone_t *zone)
         if (ngx_atomic_cmp_set(&worker->pid, pid, 0)) {
             ngx_gitpod_held_forget(&zone->limits);
         }
+    }
+}
+
+
+void
+ngx_gitpod_worker_subscribers(uint64_t n)
+{
+    if (ngx_gitpod_worker) {
+        ngx_gitpod_worker->subscribers = n;
     }
 }
 

@@ -10,6 +10,7 @@
 
 
 #include "ngx_gitpod.h"
+#include "ngx_gitpod_event.h"
 #include "ngx_gitpod_limit.h"
 #include "ngx_gitpod_table.h"
 #include "ngx_gitpod_observe.h"
@@ -36,6 +37,7 @@ typedef struct {
     ngx_atomic_t         pid;               /* 0: free */
     uint64_t             heartbeat_ms;
     uint64_t             lag_ms;            /* worst of the last ticks */
+    uint64_t             subscribers;       /* of events */
     ngx_atomic_t         counters[NGX_GITPOD_COUNTERS_N];
 } ngx_gitpod_worker_t;
 
@@ -98,6 +100,7 @@ struct ngx_gitpod_zone_s {
     u_char                    *keys_text[2];
 
     ngx_gitpod_limits_t        limits;
+    ngx_gitpod_events_t        events;
 
     ngx_gitpod_lease_t         lease;
     ngx_gitpod_feed_state_t    feed;
@@ -111,8 +114,9 @@ struct ngx_gitpod_zone_s {
 #define ngx_gitpod_zone_unlock(zone)  ngx_shmtx_unlock(&(zone)->shpool->mutex)
 
 
-/* Lays out a fresh zone; NULL: it is too small. */
-ngx_gitpod_zone_t *ngx_gitpod_zone_create(ngx_slab_pool_t *shpool);
+/* Lays out a fresh zone; NULL: it is too small. events: bytes of the ring. */
+ngx_gitpod_zone_t *ngx_gitpod_zone_create(ngx_slab_pool_t *shpool,
+    size_t events);
 
 /* NGX_OK: the memory of the last cycle is of this very layout. */
 ngx_int_t ngx_gitpod_zone_check(ngx_gitpod_zone_t *zone);
@@ -136,6 +140,9 @@ void ngx_gitpod_worker_leave(ngx_gitpod_zone_t *zone);
 
 /* Frees the slots of workers that were killed, and what they held. */
 void ngx_gitpod_workers_reap(ngx_gitpod_zone_t *zone);
+
+/* How many subscribers of events it has. */
+void ngx_gitpod_worker_subscribers(uint64_t n);
 
 
 /* NGX_OK: this worker holds the lease (now stamped); NGX_DECLINED */

@@ -18,6 +18,7 @@ sub says {
 }
 
 my $zone = "gitpod_zone z 1m;\n";
+my $events = 'server { location = /api/events {';
 my %good = (
     'nothing of the module' => '',
     'the least' => $zone,
@@ -29,6 +30,8 @@ my %good = (
     'ranges' => "$zone gitpod_route_cidr 10.0.0.0/8 fd00::/8; gitpod_route_cidr 192.168.0.0/16;",
     'checks' => "$zone gitpod_check a redis; gitpod_check b_2 fastcgi unix:/a interval=1s timeout=50ms rise=2 fall=3 optional;",
     'activity' => "$zone gitpod_manager unix:/x.sock interval=30s timeout=1m; server { gitpod_activity on ports=none; location /a { gitpod_activity off; } }",
+    'room for events' => 'gitpod_zone z 1m events=256k;',
+    'events' => "$zone $events gitpod_auth on; gitpod_events on heartbeat=5m per_user=1 per_worker=1000000; } }",
     'the zone after what needs it' => "gitpod_redis unix:/x.sock; $zone",
 );
 for my $what (sort keys %good) {
@@ -39,6 +42,17 @@ for my $what (sort keys %good) {
 my @bad = (
     ['a zone that is too small', 'gitpod_zone z 512k;', qr/zone "z" is too small: at least 1m/],
     ['a size that is none', 'gitpod_zone z big;', qr/invalid zone "z" of size "big"/],
+    ['little room for events', 'gitpod_zone z 1m events=63k;', qr/invalid parameter "events=63k": "events=size" is the room .* from 64k to a quarter/],
+    ['too much of it', 'gitpod_zone z 1m events=257k;', qr/invalid parameter "events=257k"/],
+    ['another parameter of the zone', 'gitpod_zone z 1m event=64k;', qr/invalid parameter "event=64k"/],
+    ['events for anybody', "$zone $events gitpod_events on; } }", qr/"gitpod_events" needs "gitpod_auth on" in the same location/],
+    ['events for some', "$zone $events gitpod_auth optional; gitpod_events on; } }", qr/"gitpod_events" needs "gitpod_auth on"/],
+    ['events off', "$zone $events gitpod_auth on; gitpod_events off; } }", qr/"gitpod_events" directive has one value: on/],
+    ['events twice', "$zone $events gitpod_auth on; gitpod_events on; gitpod_events on; } }", qr/"gitpod_events" directive is duplicate/],
+    ['a heartbeat that is too quick', "$zone $events gitpod_auth on; gitpod_events on heartbeat=999ms; } }", qr/invalid parameter "heartbeat=999ms": there are heartbeat= \(1s to 5m\)/],
+    ['one that is too slow', "$zone $events gitpod_auth on; gitpod_events on heartbeat=6m; } }", qr/invalid parameter "heartbeat=6m"/],
+    ['no streams for a user', "$zone $events gitpod_auth on; gitpod_events on per_user=0; } }", qr/invalid parameter "per_user=0"/],
+    ['another parameter of events', "$zone $events gitpod_auth on; gitpod_events on speed=1; } }", qr/invalid parameter "speed=1"/],
     ['two zones', "$zone gitpod_zone y 1m;", qr/"gitpod_zone" directive is duplicate/],
     ['Redis without a zone', 'gitpod_redis unix:/x.sock;', qr/need "gitpod_zone"/],
     ['Redis over TCP', "$zone gitpod_redis 127.0.0.1:6379;", qr/is not "unix:" and the path of a socket/],
@@ -54,9 +68,6 @@ my @bad = (
     ['revocations without a zone', 'gitpod_revocation_file /a;', qr/need "gitpod_zone"/],
     ['a snapshot of any age', "$zone gitpod_snapshot_max_age 8d;", qr/must be 1s to 604800s/],
     ['a snapshot of no age', "$zone gitpod_snapshot_max_age 0;", qr/must be 1s to 604800s/],
-    ['an unknown protocol', "$zone server { gitpod_protocol http \@a; }", qr/unknown protocol "http": https, h2c or grpc/],
-    ['a protocol of no named location', "$zone server { gitpod_protocol https /a; }", qr/"\/a" is no named location: "\@name"/],
-    ['a protocol twice', "$zone server { gitpod_protocol grpc \@a; gitpod_protocol grpc \@b; }", qr/"gitpod_protocol" directive is duplicate/],
     ['a range that is none', "$zone gitpod_route_cidr 10.0.0.0/33;", qr/"10.0.0.0\/33" is not an address range/],
     ['a flag with a bad name', 'gitpod_flag new-editor on;', qr/"new-editor" cannot be the name of a flag: that is 1 to 64 of a-z, 0-9, _/],
     ['a flag with a long name', 'gitpod_flag ' . 'a' x 65 . ' on;', qr/cannot be the name of a flag/],

@@ -50,7 +50,7 @@ for (['a wrong password', "gateway on >wrong ~gitpod:* &gitpod:* +\@all", 'WRONG
 
 # Impostors. Each is called with the connection and what came; it may answer.
 my $ok = "+OK\r\n";
-my $subscribed = join '', map { "*3\r\n\$9\r\nsubscribe\r\n\$1\r\nx\r\n:$_\r\n" } 1 .. 3;
+my $subscribed = join '', map { "*3\r\n\$9\r\nsubscribe\r\n\$1\r\nx\r\n:$_\r\n" } 1 .. 9;    # as many channels, or more
 my %impostor = (
     'closes at once' => sub { close $_[0] },
     'never answers' => sub { },
@@ -63,6 +63,7 @@ my %impostor = (
     'answers HSCAN with OK' => sub { syswrite $_[0], $_[1] =~ /SUBSCRIBE/ ? $ok . $subscribed : $_[1] =~ /HSCAN/ ? $ok . "+PONG\r\n" : "$ok+PONG\r\n" },
     'answers HSCAN with an odd array' => sub { syswrite $_[0], $_[1] =~ /SUBSCRIBE/ ? $ok . $subscribed : $_[1] =~ /HSCAN/ ? "*2\r\n\$1\r\n0\r\n*3\r\n\$1\r\na\r\n:5\r\n\$-1\r\n" : "$ok+PONG\r\n" },
     'answers HSCAN with a cursor for ever' => sub { syswrite $_[0], $_[1] =~ /SUBSCRIBE/ ? $ok . $subscribed : $_[1] =~ /HSCAN/ ? "*2\r\n\$1\r\n5\r\n*0\r\n" : "$ok+PONG\r\n" },
+    'answers XRANGE with OK' => sub { syswrite $_[0], $_[1] =~ /SUBSCRIBE/ ? $ok . $subscribed : $_[1] =~ /HSCAN/ ? "*2\r\n\$1\r\n0\r\n*0\r\n" : $_[1] =~ /GET/ ? "\$-1\r\n" : $_[1] =~ /XRANGE/ ? ":1\r\n" : "$ok+PONG\r\n" },
     'pushes nonsense' => sub { syswrite $_[0], ($_[1] =~ /SUBSCRIBE/ ? $ok . $subscribed : "$ok+PONG\r\n") . "*0\r\n*1\r\n\$-1\r\n*3\r\n\$7\r\nmessage\r\n:1\r\n:2\r\n*3\r\n\$7\r\nmessage\r\n\$1\r\nx\r\n\$1\r\ny\r\n" },
     'speaks byte by byte and then stops' => sub { syswrite($_[0], $_), sleep 0.001 for split //, $ok . substr $subscribed, 0, 40 },
 );
