@@ -30,6 +30,7 @@ Usage: ./build.sh COMMAND
   reload        nginx reads its configuration and certificates again
   login-link    a fresh one-time log-in link of the administrator (1 hour)
   token [NAME]  a new personal access token of the administrator
+  rotate-keys   a new key signs from now on; the old one still verifies
   flag          feature flags: flag list [USER] | set NAME on|off [percent=N]
                 [users=ID,...] | delete NAME
   deps          fetch: packages, Node, editor, workspace image
@@ -278,6 +279,13 @@ cmd_reload() {
     echo 'reloaded'
 }
 
+# New tokens are signed by it after a moment in which every gateway has heard
+# of it; the old one verifies until the last token it signed has expired.
+cmd_rotate_keys() {
+    need_root rotate-keys
+    echo "new signing key: $(admin AuthService RotateKeys '{}' | jq -r .keyId)"
+}
+
 cmd_login_link() {
     need_root login-link
     login_link
@@ -305,6 +313,7 @@ main() {
     reload) cmd_reload ;;
     login-link) cmd_login_link ;;
     token) cmd_token "$@" ;;
+    rotate-keys) cmd_rotate_keys ;;
     flag) cmd_flag "$@" ;;
     install) cmd_install ;;
     configure) cmd_configure ;;

@@ -29,11 +29,14 @@ my $g = GitpodGateway->new(
             $format =~ s/\$gitpod_uri/\$request_uri/;
             $format =~ s/\$gitpod_\w+//g;
             my $plain = GitpodGateway::slurp("$GitpodGateway::TOP/conf/nginx/nginx_workspace.conf.in");
-            $plain =~ s/\n *# the gateway's own question.*//s or die 'the template changed';
+            $plain =~ s/\n *# a program with TLS of its own.*//s or die 'the template changed';
+            my $proxy = GitpodGateway::slurp("$GitpodGateway::TOP/conf/nginx/nginx_proxy.conf.in") =~ s/^.*\$gitpod_debug_port;\n//mr;
+            $plain =~ s/^ *include \@RUN\@\/conf\/nginx_proxy\.conf;\n/$proxy/m or die 'the template changed';
+            $plain =~ s/^ *\@GRPC_PORT_LISTEN\@\n//m;
             my ($port) = $text =~ /listen (\d+) default_server/;
             my ($log) = $text =~ /access_log (\S+) gitpod/;
             $plain =~ s/^\s*(?:gitpod_|include ).*\n//mg;
-            $plain =~ s/\@PORT\@/$port/g;
+            $plain =~ s/\@LISTEN\@/$port/g;
             $plain =~ s/server_name .*/server_name plain.test;\n    access_log $log plain buffer=64k flush=1s;/;
             $plain =~ s/http:\/\/gitpod_workspace;/http:\/\/plain;/;
             $plain =~ s/\$gitpod_scheme/\$scheme/;

@@ -57,6 +57,8 @@ PORT_SUFFIX=
 EXTERNAL_URL=$SCHEME://$GITPOD_DOMAIN$PORT_SUFFIX
 GRPC_LISTEN=
 [ -z "$GITPOD_GRPC_PORT" ] || GRPC_LISTEN="listen $GITPOD_GRPC_PORT http2 default_server;"
+GRPC_PORT_LISTEN=
+[ -z "$GITPOD_GRPC_PORT" ] || GRPC_PORT_LISTEN="listen $GITPOD_GRPC_PORT http2;"
 
 die() {
     printf 'build.sh: %s\n' "$*" >&2
@@ -158,7 +160,7 @@ render() {
     out=$(sed \
         -e "s|@TOP@|$TOP|g" -e "s|@BUILD@|$BUILD|g" -e "s|@RUN@|$GITPOD_RUN|g" -e "s|@STATE@|$GITPOD_STATE|g" \
         -e "s|@ACCESS_LOG@|/dev/stdout|g" -e "s|@CACHE@|$GITPOD_CACHE|g" -e "s|@PORT@|$GITPOD_PORT|g" \
-        -e "s|@LISTEN@|$LISTEN|g" -e "s|@GRPC_LISTEN@|$GRPC_LISTEN|g" -e "s|@HTTP_PORT@|$GITPOD_HTTP_PORT|g" \
+        -e "s|@LISTEN@|$LISTEN|g" -e "s|@GRPC_LISTEN@|$GRPC_LISTEN|g" -e "s|@GRPC_PORT_LISTEN@|$GRPC_PORT_LISTEN|g" -e "s|@HTTP_PORT@|$GITPOD_HTTP_PORT|g" \
         -e "s|@PORT_SUFFIX@|$PORT_SUFFIX|g" -e "s|@TLS_CERTIFICATE@|$GITPOD_TLS_CERTIFICATE|g" -e "s|@TLS_KEY@|$GITPOD_TLS_KEY|g" \
         -e "s|@TLS_WORKSPACE_CERTIFICATE@|$GITPOD_TLS_WORKSPACE_CERTIFICATE|g" -e "s|@TLS_WORKSPACE_KEY@|$GITPOD_TLS_WORKSPACE_KEY|g" \
         -e "s|@TLS_STAPLING@|$GITPOD_TLS_STAPLING|g" \

@@ -14,7 +14,9 @@ const MARK =
   '<path d="M9 10.5l5.5 5.5L9 21.5" fill="none" stroke="#fff" stroke-width="3" stroke-linecap="round" stroke-linejoin="round"/>' +
   '<path d="M17 21.5h6.5" stroke="#fff" stroke-width="3" stroke-linecap="round"/></svg>';
 
+// entry.refresh: seconds until the browser looks again by itself.
 function page(status, entry, style) {
+  const refresh = entry.refresh ? `\n<meta http-equiv="refresh" content="${entry.refresh}">` : "";
   const again = entry.again ? '\n<p class="again"><a href="">Try again</a></p>' : "";
   const steps = entry.todo.map((line) => `<li>${line}</li>`).join("\n");
   return `<!doctype html>
@@ -24,7 +26,7 @@ function page(status, entry, style) {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <meta name="robots" content="noindex">
-<link rel="icon" href="data:,">
+<link rel="icon" href="data:,">${refresh}
 <title>${entry.title}</title>
 <style>${style}</style>
 </head>
@@ -52,7 +54,7 @@ export function errorPageFiles() {
     `base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
   const files = { "errors/csp.conf": `add_header Content-Security-Policy "${csp}" always;\n` };
   for (const [status, entry] of Object.entries(entries)) {
-    files[`errors/${status}.html`] = page(status, entry, style);
+    files[`errors/${status}.html`] = page(entry.status ?? status, entry, style);
   }
   return files;
 }

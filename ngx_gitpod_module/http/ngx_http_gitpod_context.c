@@ -91,6 +91,13 @@ static ngx_command_t  ngx_http_gitpod_request_commands[] = {
       offsetof(ngx_http_gitpod_request_loc_conf_t, workspace),
       NULL },
 
+    { ngx_string("gitpod_protocol"),
+      NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE2,
+      ngx_http_gitpod_protocol,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("gitpod_redeem"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_str_slot,
@@ -368,6 +375,7 @@ ngx_http_gitpod_request_merge_loc_conf(ngx_conf_t *cf, void *parent,
     ngx_conf_merge_value(conf->handoff, prev->handoff, 0);
     ngx_conf_merge_str_value(conf->introspect, prev->introspect, "");
     ngx_conf_merge_str_value(conf->redeem, prev->redeem, "");
+    ngx_http_gitpod_protocol_merge(conf, prev);
 
     if (conf->handoff && conf->auth != NGX_HTTP_GITPOD_AUTH_ON) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,

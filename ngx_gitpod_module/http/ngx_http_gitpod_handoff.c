@@ -120,8 +120,7 @@ ngx_http_gitpod_handoff_check(ngx_http_request_t *r,
                          (char *) gscf->workspace_domain.data,
                          gscf->workspace_domain.len, &host)
            != 0
-        || ngx_strlchr(value.data, value.data + value.len, ':')
-        || host.debug)
+        || ngx_strlchr(value.data, value.data + value.len, ':'))
     {
         ngx_http_gitpod_ctx_refuse(ctx, "hand-off host");
         return ngx_http_gitpod_workspace_unknown(r, ctx);

@@ -63,6 +63,7 @@ typedef struct {
     ngx_flag_t    handoff;
     ngx_str_t     introspect;          /* internal uri */
     ngx_str_t     redeem;              /* internal uri */
+    ngx_str_t     protocols[NGX_GITPOD_PROTOCOL_GRPC + 1];  /* @name */
 } ngx_http_gitpod_request_loc_conf_t;
 
 
@@ -151,7 +152,8 @@ struct ngx_http_gitpod_ctx_s {
     unsigned                       leading:1;
     unsigned                       waiting:1;
     unsigned                       identified:1;
-    unsigned                       https:1;       /* the port speaks TLS */
+    unsigned                       debug:1;       /* of the host */
+    unsigned                       protocol:2;    /* ngx_gitpod_protocol_e */
     unsigned                       traced:1;
     unsigned                       open:1;        /* needs no credential */
     unsigned                       living:1;
@@ -215,6 +217,15 @@ ngx_int_t ngx_http_gitpod_workspace_unknown(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
 ngx_uint_t ngx_http_gitpod_workspace_allowed(ngx_gitpod_route_t *route,
     ngx_str_t *user);
+
+/* protocol: where a request goes on that plain HTTP does not suit */
+
+char *ngx_http_gitpod_protocol(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+void ngx_http_gitpod_protocol_merge(ngx_http_gitpod_request_loc_conf_t *conf,
+    ngx_http_gitpod_request_loc_conf_t *prev);
+ngx_int_t ngx_http_gitpod_protocol_handler(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
 
 /* origin: NGX_OK or NGX_DECLINED */
 

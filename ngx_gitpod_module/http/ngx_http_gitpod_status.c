@@ -32,6 +32,7 @@ static void ngx_http_gitpod_status_workers(ngx_http_gitpod_status_t *s);
 static void ngx_http_gitpod_status_redis(ngx_http_gitpod_status_t *s);
 static void ngx_http_gitpod_status_tables(ngx_http_gitpod_status_t *s);
 static void ngx_http_gitpod_status_checks(ngx_http_gitpod_status_t *s);
+static void ngx_http_gitpod_status_flags(ngx_http_gitpod_status_t *s);
 
 
 #define NGX_HTTP_GITPOD_STATUS_JSON  0
@@ -44,6 +45,7 @@ static void ngx_http_gitpod_status_checks(ngx_http_gitpod_status_t *s);
 
 static ngx_http_gitpod_status_pt  ngx_http_gitpod_status_sections[] = {
     ngx_http_gitpod_status_checks,
+    ngx_http_gitpod_status_flags,
     ngx_http_gitpod_status_redis,
     ngx_http_gitpod_status_tables,
     ngx_http_gitpod_limit_status,
@@ -581,18 +583,20 @@ static void
 ngx_http_gitpod_status_tables(ngx_http_gitpod_status_t *s)
 {
     ngx_uint_t           i;
-    ngx_gitpod_table_t  *table[3];
+    ngx_gitpod_table_t  *table[4];
 
     static const char   *columns[] = { "name", "records", "room", NULL };
-    static const char   *names[] = { "routes", "revocations", "credentials" };
+    static const char   *names[] = { "routes", "revocations", "credentials",
+                                     "flags" };
 
     table[0] = &s->zone->routes;
     table[1] = &s->zone->revocations;
     table[2] = &s->zone->credentials;
+    table[3] = &s->zone->flags;
 
     ngx_http_gitpod_status_section(s, "tables", columns);
 
-    for (i = 0; i < 3; i++) {
+    for (i = 0; i < 4; i++) {
 
         if (ngx_http_gitpod_status_row(s) != NGX_OK) {
             break;
@@ -640,6 +644,58 @@ ngx_http_gitpod_status_workers(ngx_http_gitpod_status_t *s)
         ngx_http_gitpod_status_number(s, now - ngx_min(worker->heartbeat_ms,
                                                        now));
         ngx_http_gitpod_status_number(s, worker->lag_ms);
+    }
+
+    ngx_http_gitpod_status_end(s);
+}
+
+
+/* Flags that somebody has set; how many users, not which. */
+
+static void
+ngx_http_gitpod_status_flags(ngx_http_gitpod_status_t *s)
+{
+    uint32_t    n;
+    gp_flag_t  *found, flag;
+    ngx_str_t   key;
+
+    static const char  *columns[] = { "name", "state", "percent", "users",
+                                      "version", NULL };
+
+    ngx_http_gitpod_status_section(s, "flags", columns);
+
+    for (n = 0; /* void */ ; n++) {
+
+        ngx_gitpod_zone_lock(s->zone);
+
+        found = ngx_gitpod_table_walk(&s->zone->flags, &n, &key);
+
+        if (found) {
+            flag = *found;
+        }
+
+        ngx_gitpod_zone_unlock(s->zone);
+
+        if (found == NULL) {
+            break;
+        }
+
+        if (flag.deleted) {
+            continue;
+        }
+
+        if (ngx_http_gitpod_status_row(s) != NGX_OK) {
+            break;
+        }
+
+        key.data = (u_char *) flag.name;
+        key.len = flag.name_len;
+
+        ngx_http_gitpod_status_str(s, &key);
+        ngx_http_gitpod_status_text(s, flag.on ? "on" : "off");
+        ngx_http_gitpod_status_number(s, flag.percent);
+        ngx_http_gitpod_status_number(s, flag.users_n);
+        ngx_http_gitpod_status_number(s, flag.version);
     }
 
     ngx_http_gitpod_status_end(s);

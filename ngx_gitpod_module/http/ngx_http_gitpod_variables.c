@@ -79,6 +79,9 @@ static ngx_http_variable_t  ngx_http_gitpod_variables[] = {
     { ngx_string("gitpod_port"), NULL, ngx_http_gitpod_variable_port, 0,
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
+    { ngx_string("gitpod_debug_port"), NULL, ngx_http_gitpod_variable_port, 1,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
     { ngx_string("gitpod_reason"), NULL, ngx_http_gitpod_variable_field,
       ngx_http_gitpod_field(reason), NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
@@ -242,7 +245,9 @@ ngx_http_gitpod_variable_port(ngx_http_request_t *r,
 
     ctx = ngx_http_gitpod_ctx_get(r);
 
-    if (ctx == NULL || ctx->port == 0) {
+    /* data: only of debug hosts */
+
+    if (ctx == NULL || ctx->port == 0 || (data && !ctx->debug)) {
         v->not_found = 1;
         return NGX_OK;
     }

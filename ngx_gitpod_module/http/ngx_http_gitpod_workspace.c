@@ -33,6 +33,7 @@ static ngx_int_t ngx_http_gitpod_workspace_stranger(ngx_http_request_t *r,
 static ngx_int_t ngx_http_gitpod_workspace_untold(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gitpod_workspace_find(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route);
+static ngx_uint_t ngx_http_gitpod_workspace_reserved(ngx_uint_t port);
 static ngx_int_t ngx_http_gitpod_workspace_admit(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route);
 static ngx_int_t ngx_http_gitpod_workspace_cookie(ngx_http_request_t *r,
@@ -48,6 +49,8 @@ static ngx_uint_t ngx_http_gitpod_workspace_prefix(ngx_http_request_t *r,
 static ngx_int_t ngx_http_gitpod_workspace_away(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
 static ngx_int_t ngx_http_gitpod_workspace_address(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route);
+static in_port_t ngx_http_gitpod_workspace_port(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route);
 
 
@@ -133,7 +136,7 @@ ngx_http_gitpod_workspace_handler(ngx_http_request_t *r)
     ngx_http_gitpod_live_add(ctx);
     ngx_http_gitpod_activity_request(r, ctx);
 
-    return NGX_OK;
+    return ngx_http_gitpod_protocol_handler(r, ctx);
 }
 
 
@@ -238,21 +241,19 @@ ngx_http_gitpod_workspace_find(ngx_http_request_t *r,
     if (gp_host_parse((char *) ctx->host.data, ctx->host.len,
                       (char *) gscf->workspace_domain.data,
                       gscf->workspace_domain.len, &host)
-        != 0
-        || host.debug)
+        != 0)
     {
         ngx_http_gitpod_ctx_refuse(ctx, "host");
         return ngx_http_gitpod_workspace_none(r);
     }
 
-    if (host.port == GP_PORT_SUPERVISOR || host.port == GP_PORT_IDE
-        || host.port == GP_PORT_SSH)
-    {
+    if (ngx_http_gitpod_workspace_reserved(host.port)) {
         ngx_http_gitpod_ctx_refuse(ctx, "reserved port");
         return ngx_http_gitpod_workspace_none(r);
     }
 
     ctx->port = host.port;
+    ctx->debug = host.debug;
 
     id.data = (u_char *) host.id;
     id.len = host.id_len;
@@ -267,6 +268,29 @@ ngx_http_gitpod_workspace_find(ngx_http_request_t *r,
 }
 
 
+/* Ports that are ours: none of them is anybody's program. */
+
+static ngx_uint_t
+ngx_http_gitpod_workspace_reserved(ngx_uint_t port)
+{
+    ngx_uint_t        i;
+
+    static uint16_t  ports[] = {
+        GP_PORT_SUPERVISOR, GP_PORT_IDE, GP_PORT_SSH,
+        GP_PORT_DEBUG_SUPERVISOR, GP_PORT_DEBUG_IDE, GP_PORT_DEBUG_SSH,
+        GP_PORT_DEBUG_PROXY
+    };
+
+    for (i = 0; i < sizeof(ports) / sizeof(ports[0]); i++) {
+        if (port == ports[i]) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
 static ngx_int_t
 ngx_http_gitpod_workspace_admit(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route)
@@ -278,7 +302,6 @@ ngx_http_gitpod_workspace_admit(ngx_http_request_t *r,
 
     port = ctx->port ? ngx_gitpod_route_port(route, ctx->port) : NULL;
     public = port && port->visible;
-    ctx->https = port && port->https;
 
     if (ctx->owner_token.data) {
 
@@ -577,9 +600,10 @@ ngx_http_gitpod_workspace_away(ngx_http_request_t *r,
 
 /*
  * Where the request would go; socklen is set once it may.  NGX_DECLINED: the
- * workspace does not run.  Eight bytes of the instance id in the unused
- * part of the address keep the kept connections of two instances apart, though
- * the engine may give both the same address.
+ * workspace does not run.  Eight bytes of the instance id and the protocol in
+ * the unused part of the address keep the kept connections of two instances
+ * apart, though the engine may give both the same address, and those of a port
+ * whose protocol was changed.
  */
 
 static ngx_int_t
@@ -609,23 +633,17 @@ ngx_http_gitpod_workspace_address(ngx_http_request_t *r,
     p = ngx_cpymem(ctx->instance_id.data, route->instance,
                    route->instance_len);
 
-    if (ctx->port) {
-        port = (in_port_t) ctx->port;
-
-    } else if (ngx_http_gitpod_workspace_prefix(r, GP_PATH_SUPERVISOR)) {
-        port = GP_PORT_SUPERVISOR;
-
-    } else {
-        port = GP_PORT_IDE;
-    }
+    port = ngx_http_gitpod_workspace_port(r, ctx, route);
 
     ngx_memcpy(&ctx->sockaddr, &route->u, route->socklen);
+
+    hash = ngx_crc32_short(route->instance, route->instance_len)
+           + ctx->protocol;
 
     switch (ctx->sockaddr.sockaddr.sa_family) {
 
 #if (NGX_HAVE_INET6)
     case AF_INET6:
-        hash = ngx_crc32_short(route->instance, route->instance_len);
         sin6 = &ctx->sockaddr.sockaddr_in6;
         sin6->sin6_port = htons(port);
         sin6->sin6_flowinfo = hash;
@@ -635,7 +653,6 @@ ngx_http_gitpod_workspace_address(ngx_http_request_t *r,
     default: /* AF_INET */
         sin = &ctx->sockaddr.sockaddr_in;
         sin->sin_port = htons(port);
-        hash = ngx_crc32_short(route->instance, route->instance_len);
         ngx_memcpy(sin->sin_zero, &hash, sizeof(hash));
         hash = ngx_murmur_hash2(route->instance, route->instance_len);
         ngx_memcpy(sin->sin_zero + sizeof(hash), &hash, sizeof(hash));
@@ -646,4 +663,39 @@ ngx_http_gitpod_workspace_address(ngx_http_request_t *r,
                                      p, NGX_SOCKADDR_STRLEN, 1);
 
     return NGX_OK;
+}
+
+
+/* The port in the workspace, and what is spoken there. */
+
+static in_port_t
+ngx_http_gitpod_workspace_port(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route)
+{
+    ngx_gitpod_route_port_t  *port;
+
+    ctx->protocol = NGX_GITPOD_PROTOCOL_HTTP;
+
+    if (ctx->port && ctx->debug) {
+
+        /* the program there forwards it to $gitpod_debug_port */
+
+        return GP_PORT_DEBUG_PROXY;
+    }
+
+    if (ctx->port) {
+        port = ngx_gitpod_route_port(route, ctx->port);
+
+        if (port) {
+            ctx->protocol = port->protocol;
+        }
+
+        return (in_port_t) ctx->port;
+    }
+
+    if (ngx_http_gitpod_workspace_prefix(r, GP_PATH_SUPERVISOR)) {
+        return ctx->debug ? GP_PORT_DEBUG_SUPERVISOR : GP_PORT_SUPERVISOR;
+    }
+
+    return ctx->debug ? GP_PORT_DEBUG_IDE : GP_PORT_IDE;
 }

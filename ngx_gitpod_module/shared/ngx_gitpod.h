@@ -54,10 +54,20 @@ typedef enum {
 } ngx_gitpod_admission_e;
 
 
+/* what is spoken to a port */
+
+typedef enum {
+    NGX_GITPOD_PROTOCOL_HTTP = 0,
+    NGX_GITPOD_PROTOCOL_HTTPS,
+    NGX_GITPOD_PROTOCOL_H2C,                /* HTTP/2 without TLS */
+    NGX_GITPOD_PROTOCOL_GRPC                /* the same */
+} ngx_gitpod_protocol_e;
+
+
 typedef struct {
     uint16_t             port;
     unsigned             visible:1;         /* "public" */
-    unsigned             https:1;           /* what listens there speaks TLS */
+    unsigned             protocol:2;        /* ngx_gitpod_protocol_e */
 } ngx_gitpod_route_port_t;
 
 

@@ -379,15 +379,15 @@ static ngx_int_t
 ngx_gitpod_route_parse_port(json_t *json, ngx_gitpod_route_port_t *port,
     const char **why)
 {
-    u_char               visible, https;
+    u_char               visible, protocol;
     json_t              *value;
     json_int_t           n;
 
     static const char  *visibilities[] = { "private", "public" };
-    static const char  *protocols[] = { "http", "https" };
+    static const char  *protocols[] = { "http", "https", "h2c", "grpc" };
 
     visible = 0;
-    https = 0;
+    protocol = 0;
 
     value = json_object_get(json, "port");
     n = json_integer_value(value);
@@ -398,8 +398,9 @@ ngx_gitpod_route_parse_port(json_t *json, ngx_gitpod_route_port_t *port,
         || ngx_gitpod_route_parse_enum(json, "visibility", visibilities, 2,
                                        &visible, why)
            != NGX_OK
-        || ngx_gitpod_route_parse_enum(json, "protocol", protocols, 2, &https,
-                                       why)
+        || ngx_gitpod_route_parse_enum(json, "protocol", protocols,
+                                       NGX_GITPOD_PROTOCOL_GRPC + 1,
+                                       &protocol, why)
            != NGX_OK)
     {
         return NGX_ERROR;
@@ -407,7 +408,7 @@ ngx_gitpod_route_parse_port(json_t *json, ngx_gitpod_route_port_t *port,
 
     port->port = (uint16_t) n;
     port->visible = visible & 1;
-    port->https = https & 1;
+    port->protocol = protocol & 3;
 
     return NGX_OK;
 }

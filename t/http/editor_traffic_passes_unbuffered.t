@@ -39,6 +39,38 @@ print $c "PUT /early HTTP/1.1\r\nHost: $host\r\nX-Gitpod-Owner-Token: $owner[1]\
 $c->flush;
 is($g->response($c, 'PUT')->{body}, 'early', 'an answer comes before the upload has ended: it is not buffered');
 close $c;
+
+# chunked, either way and while it arrives
+$c = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $g->{port});
+print $c "PUT /file HTTP/1.1\r\nHost: $host\r\nX-Gitpod-Owner-Token: $owner[1]\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
+    (map { sprintf "%x\r\n%s\r\n", $_, 'c' x $_ } 1, 70_000, 300_000), "0\r\n\r\n";
+$c->flush;
+is($g->response($c, 'PUT')->{json}{body_length}, 370_001, 'a chunked upload arrives whole');
+$c = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $g->{port});
+print $c "PUT /first-chunk HTTP/1.1\r\nHost: $host\r\nX-Gitpod-Owner-Token: $owner[1]\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n";
+$c->flush;
+is($g->response($c, 'PUT')->{json}{body_length}, 5, 'chunk by chunk');
+close $c;
+$c = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $g->{port});
+print $c "GET /events HTTP/1.1\r\nHost: $host\r\nX-Gitpod-Owner-Token: $owner[1]\r\n\r\n";
+$c->flush;
+my $events = '';
+while ($events !~ /data: 1\n\n/ && IO::Select->new($c)->can_read(10)) { sysread $c, $events, 65536, length $events or last }
+like($events, qr/data: 1\n\n/, 'a server-sent event arrives while the stream is open');
+close $c;
+
+# 100-continue
+$c = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $g->{port});
+print $c "PUT /file HTTP/1.1\r\nHost: $host\r\nX-Gitpod-Owner-Token: $owner[1]\r\nContent-Length: 5\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n";
+$c->flush;
+IO::Select->new($c)->can_read(10);
+sysread $c, my $line, 25;
+is($line, "HTTP/1.1 100 Continue\r\n\r\n", 'who asks before an upload is told to go on');
+print $c 'hello';
+$c->flush;
+$r = $g->response($c, 'PUT');
+is($r->{json}{body_length}, 5, 'and the body arrives');
+is(GitpodGateway::seen($r)->{expect}, undef, 'the workspace is not asked a second time');
 my @left = glob("$g->{run}/nginx/body/* $g->{run}/nginx/proxy/*");
 is("@left", '', 'nothing was written to a file');
 
@@ -73,7 +105,7 @@ $g->stop;
 # and where the configuration forgets to say so, nothing runs
 my $careless = GitpodGateway->new(edit => sub {
     my ($name, $text) = @_;
-    $text =~ s/X-Accel-Redirect // if $name eq 'nginx_workspace.conf';
+    $text =~ s/X-Accel-Redirect // if $name eq 'nginx_proxy.conf';
     return $text;
 });
 my $h = $careless->workspace('amber-fox-k3j9x2m1', listen => [23000]);

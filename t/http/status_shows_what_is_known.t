@@ -34,7 +34,14 @@ is($table{routes}{records}, 1, 'a route');
 cmp_ok($table{routes}{room}, '>', 10_000, 'and room for more');
 unlike($r->{body}, qr/$id|\Q$g->{owner}\E/, 'it names no workspace and no user');
 
+is_deeply($s->{flags}, [], 'no flag is set');
+cmp_ok(scalar @{ $s->{limits} }, '>', 3, 'the limits of the configuration are there');
+ok(!(grep { $_->{refused} } @{ $s->{limits} }), 'and have refused nothing');
+
 # what it shows moves
+$g->redis('PUBLISH', 'gitpod:flags:changes', $GitpodGateway::JSON->encode({ name => 'maintenance', version => 1, on => JSON::PP::true, percent => 20, users => [] }));
+my $flag = GitpodGateway::wait_for('the flag', sub { my ($f) = @{ probe('/status')->{json}{flags} }; $f });
+is_deeply($flag, { name => 'maintenance', state => 'on', percent => 20, users => 0, version => 1 }, 'a flag that is set is shown');
 $g->stop_service('ide');
 my $gone = GitpodGateway::wait_for('the check of ide', sub { my ($c) = grep { $_->{name} eq 'ide' } @{ probe('/status')->{json}{checks} }; !$c->{passes} && $c });
 like($gone->{why}, qr/\S/, 'a check that fails says why');

@@ -33,6 +33,7 @@ our $JSON = JSON::PP->new->canonical->utf8;
 my @servers;
 
 # new(%option): domain, workspace_domain, workers, start => 0 to wait with nginx,
+# daemon => 1 to start nginx as one (else it ignores USR2),
 # buffered_log => 1 to write the log as in production, level of the error log,
 # limits => 1 to keep the figures of nginx_limits.conf.in,
 # grpc => 1 for the port of gRPC in clear, tls => 1 for TLS with certificates
@@ -126,7 +127,7 @@ sub dashboard {
     make_path("$dir/errors", "$dir/assets");
     spew("$dir/index.html", "<!doctype html><title>Dashboard</title>\n");
     spew("$dir/assets/app.js", "// app\n");
-    spew("$dir/errors/$_.html", "<!doctype html><title>Page $_</title>\n") for 401, 404, 429, 502, 503;
+    spew("$dir/errors/$_.html", "<!doctype html><title>Page $_</title>\n") for 401, 404, 429, 502, 503, 'port';
 }
 
 sub module {
@@ -153,6 +154,7 @@ sub write_conf {
         TLS_CERTIFICATE => $self->{certificate}{cert}, TLS_KEY => $self->{certificate}{key}, TLS_WORKSPACE_CERTIFICATE => $self->{workspace_certificate}{cert},
         TLS_WORKSPACE_KEY => $self->{workspace_certificate}{key}, TLS_STAPLING => $self->{stapling} // 'off',
         HTTP_PORT => $self->{http_port}, PORT_SUFFIX => ":$self->{port}",
+        GRPC_PORT_LISTEN => $self->{grpc_port} ? "listen $self->{grpc_port} http2;" : '',
         GRPC_LISTEN => $self->{grpc_port} ? "listen $self->{grpc_port} http2 default_server;" : '',
         PROBE_ADDRESS => '127.0.0.1', PROBE_PORT => $self->{probe_port}, DOMAIN => $self->{domain},
         WORKSPACE_DOMAIN => $self->{workspace_domain}, EXTERNAL_URL => $self->{external}, CIDR => '127.0.0.0/8',
@@ -266,13 +268,16 @@ sub start {
         $preload{LD_PRELOAD} = join ' ', map { chomp(my $l = `gcc -print-file-name=$_.so`); $l } 'libasan', 'libubsan';
         $preload{ASAN_OPTIONS} = 'detect_leaks=0';
     }
-    $self->{nginx_pid} = $self->child('nginx.log', sub {
+    my $daemon = $self->{daemon} ? 'on' : 'off';
+    my $pid = $self->child('nginx.log', sub {
         local @ENV{keys %preload} = values %preload;
-        exec '/usr/sbin/nginx', '-e', $log, '-c', "$self->{run}/conf/nginx.conf", '-g', "daemon off; error_log $log $self->{level};" or die "nginx: $!";
+        exec '/usr/sbin/nginx', '-e', $log, '-c', "$self->{run}/conf/nginx.conf", '-g', "daemon $daemon; error_log $log $self->{level};" or die "nginx: $!";
     });
+    waitpid $pid, 0 if $self->{daemon};
+    $self->{nginx_pid} = $self->{daemon} ? $self->pid_file : $pid;
     my $ok = eval {
         wait_for('nginx', sub {
-            die "nginx ended\n" if waitpid($self->{nginx_pid}, WNOHANG) != 0;
+            die "nginx ended\n" if !$self->{daemon} && waitpid($self->{nginx_pid}, WNOHANG) != 0;
 
             # its other sockets are opened after this one, and workers after all
             IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{port}) && $self->worker_pids;
@@ -321,6 +326,32 @@ sub reload {
     });
 }
 
+sub pid_file {
+    my ($self) = @_;
+    my $file = "$self->{run}/nginx/nginx.pid";
+    return -f $file && slurp($file) =~ /^(\d+)/ ? $1 : 0;
+}
+
+# Stops nginx whole and starts it anew: nothing but files remains.
+sub restart {
+    my ($self) = @_;
+    kill 'QUIT', $self->{nginx_pid};
+    wait_for('nginx to end', sub { $self->{daemon} ? !kill(0, $self->{nginx_pid}) : waitpid($self->{nginx_pid}, WNOHANG) != 0 });
+    unlink glob "$self->{run}/gateway/*/gateway.sock";
+    $self->start;
+}
+
+# USR2, then QUIT to the old master, as an upgrade of nginx or the module does; wants daemon => 1.
+sub upgrade_binary {
+    my ($self) = @_;
+    my $old = $self->{old_pid} = $self->{nginx_pid};
+    kill 'USR2', $old;
+    my $new = wait_for('the new master', sub { my $pid = $self->pid_file; $pid && $pid != $old && $pid });
+    $self->{nginx_pid} = $new;
+    wait_for('its workers', sub { (grep { $_ != $new } $self->worker_pids) >= $self->{workers} });
+    kill 'QUIT', $old;
+}
+
 sub stop_redis {
     my ($self) = @_;
     kill 'KILL', $self->{redis_pid};
@@ -339,7 +370,7 @@ sub stop {
     if (my $nginx = $self->{nginx_pid}) {
         kill 'QUIT', $nginx;
         my $end = time + 5;
-        while (time < $end && waitpid($nginx, WNOHANG) == 0) { sleep 0.02 }
+        while (time < $end && ($self->{daemon} ? kill 0, $nginx : waitpid($nginx, WNOHANG) == 0)) { sleep 0.02 }
         kill 'TERM', $nginx if kill 0, $nginx;
         waitpid $nginx, 0;
     }
@@ -634,6 +665,7 @@ sub serve_workspace {
             my $c = $listener->accept // next;
             $n++;
             next if fork;
+            close $listener; # the port dies with the one that accepts
             eval { workspace_connection($c, "$id:$port", $n) };
             POSIX::_exit(0);
         }
@@ -686,6 +718,24 @@ sub workspace_connection {
                 substr $buffer, 0, $take, '';
                 $length += $take;
             }
+        }
+        if (lc($header{'transfer-encoding'} // '') eq 'chunked') {
+            while (1) {
+                while ($buffer !~ /^([0-9a-fA-F]+)\r\n/) { $fill->() or return }
+                $buffer =~ s/^([0-9a-fA-F]+)\r\n//;
+                my $size = hex $1;
+                while (length $buffer < $size + 2) { $fill->() or return }
+                substr $buffer, 0, $size + 2, '';
+                $length += $size;
+                last if !$size;
+                last if $uri eq '/first-chunk'; # answers while the rest is still under way
+            }
+        }
+        if ($uri eq '/events') {
+            print $c "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n";
+            $c->flush;
+            while ($fill->()) { } # and says no more
+            return;
         }
         my @extra;
         push @extra, 'X-Accel-Redirect: /_gitpod/errors/json' if $uri =~ m{^/x-accel};

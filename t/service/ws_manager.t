@@ -250,6 +250,15 @@ subtest 'stop from inside' => sub {
     is(failed($ws), '', 'gp stop stops it, no failure') or diag($said);
 };
 
+subtest 'records keep to the contract' => sub {
+    my ($head, @records) = split /\n/, WsManager::slurp("$w->{state}/ws_manager/routes.json");
+    push @records, grep { /^\{/ } split /\n/, qx(redis-cli -s $w->{run}/redis/redis.sock hvals gitpod:routes);
+    WsManager::write_file("$w->{dir}/records", join '', map { "$_\n" } @records);
+    my @says = qx(python3 $FindBin::Bin/../lib/route_schema.py < $w->{dir}/records);
+    cmp_ok(scalar @records, '>', 4, 'there are some, in Redis and in the snapshot');
+    is(join('', @says), "ok\n" x @records, 'each is as docs/contracts/route.schema.json says');
+};
+
 subtest 'delete' => sub {
     my $gone = $w->create;
     $w->set_plan(delay => 30);

@@ -54,6 +54,10 @@
 #define GP_PORT_SUPERVISOR       22999
 #define GP_PORT_IDE              23000
 #define GP_PORT_SSH              23001
+#define GP_PORT_DEBUG_SUPERVISOR 24999  /* of a debug workspace inside the workspace */
+#define GP_PORT_DEBUG_IDE        25000
+#define GP_PORT_DEBUG_SSH        25001
+#define GP_PORT_DEBUG_PROXY      25003  /* forwards to the port that X-WS-Proxy-Debug-Port names */
 
 /* ---- the workspace user and layout ---- */
 
