@@ -243,14 +243,6 @@ sub end_child {
     $self->{children} = [grep { $_ != $pid } @{ $self->{children} }];
 }
 
-# A cold start: nothing of the last run's memory is left.
-sub restart {
-    my ($self) = @_;
-    $self->end_child($self->{nginx_pid}, 'QUIT');
-    unlink glob "$self->{run}/gateway/*/gateway.sock";
-    $self->start;
-}
-
 sub redis {
     my ($self, @words) = @_;
     my $s = $self->{redis} //= IO::Socket::UNIX->new(Peer => $self->{redis_socket}) // die "Redis: $!";
