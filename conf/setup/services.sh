@@ -83,7 +83,7 @@ ensure_secrets() {
     done
     {
         printf 'user default off\n'
-        printf 'user gateway on #%s ~gitpod:* &gitpod:* -@all +@connection +@read +@pubsub +info -publish\n' "$(secret_sha256 gateway)"
+        printf 'user gateway on #%s ~gitpod:* &gitpod:* -@all +@connection +@read +@pubsub +info -publish (+publish resetchannels &gitpod:limits:changes)\n' "$(secret_sha256 gateway)"
         printf 'user auth on #%s ~gitpod:revocations ~gitpod:keys ~gitpod:flags &gitpod:revocations:changes &gitpod:keys:changes &gitpod:flags:changes -@all +@connection +@read +@hash +@string +publish +@scripting +del\n' "$(secret_sha256 auth)"
         printf 'user ws_manager on #%s ~gitpod:routes ~gitpod:events &gitpod:routes:changes &gitpod:events:changes -@all +@connection +@read +@hash +xadd +publish +@scripting +del\n' "$(secret_sha256 ws_manager)"
     } > "$acl.new"

@@ -24,6 +24,8 @@ static ngx_uint_t ngx_http_gitpod_limit_of_stage(ngx_http_gitpod_ctx_t *ctx,
 static ngx_int_t ngx_http_gitpod_limit_take(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_http_gitpod_limit_loc_conf_t *llcf,
     ngx_http_gitpod_limit_t *limit);
+static void ngx_http_gitpod_limit_give(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_http_gitpod_limit_t *limit);
 static ngx_int_t ngx_http_gitpod_limit_hold(ngx_http_gitpod_ctx_t *ctx,
     ngx_http_gitpod_limit_t *limit, uint64_t key);
 static ngx_int_t ngx_http_gitpod_limit_key(ngx_http_request_t *r,
@@ -101,7 +103,6 @@ static ngx_int_t
 ngx_http_gitpod_limit_stage(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     ngx_uint_t user)
 {
-    uint64_t                            key;
     ngx_uint_t                          i;
     ngx_http_gitpod_limit_t           **use;
     ngx_http_gitpod_limit_loc_conf_t   *llcf;
@@ -118,13 +119,8 @@ ngx_http_gitpod_limit_stage(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
 
         while (i-- > 0) {
 
-            if (use[i]->rate.interval
-                && ngx_http_gitpod_limit_of_stage(ctx, use[i], user)
-                && ngx_http_gitpod_limit_matches(r, use[i])
-                && ngx_http_gitpod_limit_key(r, ctx, use[i], &key) == NGX_OK)
-            {
-                ngx_gitpod_rate_return(&ctx->zone->limits, &use[i]->rate,
-                                       key);
+            if (ngx_http_gitpod_limit_of_stage(ctx, use[i], user)) {
+                ngx_http_gitpod_limit_give(r, ctx, use[i]);
             }
         }
 
@@ -215,7 +211,6 @@ void
 ngx_http_gitpod_limit_return(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     ngx_http_gitpod_limit_count_e count)
 {
-    uint64_t                            key;
     ngx_uint_t                          i;
     ngx_http_gitpod_limit_t           **use;
     ngx_http_gitpod_limit_loc_conf_t   *llcf;
@@ -224,10 +219,8 @@ ngx_http_gitpod_limit_return(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
 
     for ngx_http_gitpod_limit_uses(llcf, use, i) {
 
-        if (use[i]->count == count && use[i]->rate.interval
-            && ngx_http_gitpod_limit_key(r, ctx, use[i], &key) == NGX_OK)
-        {
-            ngx_gitpod_rate_return(&ctx->zone->limits, &use[i]->rate, key);
+        if (use[i]->count == count) {
+            ngx_http_gitpod_limit_give(r, ctx, use[i]);
         }
     }
 }
@@ -295,6 +288,11 @@ ngx_http_gitpod_limit_take(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     }
 
     if (rc == NGX_OK) {
+
+        if (limit->shared) {
+            ngx_gitpod_share(&ctx->zone->limits, limit->slot, key);
+        }
+
         return NGX_OK;
     }
 
@@ -311,6 +309,29 @@ ngx_http_gitpod_limit_take(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     (void) ngx_atomic_fetch_add(&limit->slot->refused, 1);
 
     return NGX_BUSY;
+}
+
+
+/* A unit that was taken. */
+
+static void
+ngx_http_gitpod_limit_give(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
+    ngx_http_gitpod_limit_t *limit)
+{
+    uint64_t  key;
+
+    if (limit->rate.interval == 0
+        || !ngx_http_gitpod_limit_matches(r, limit)
+        || ngx_http_gitpod_limit_key(r, ctx, limit, &key) != NGX_OK)
+    {
+        return;
+    }
+
+    ngx_gitpod_rate_return(&ctx->zone->limits, &limit->rate, key);
+
+    if (limit->shared) {
+        ngx_gitpod_share_back(&ctx->zone->limits, key);
+    }
 }
 
 

@@ -34,6 +34,7 @@ struct ngx_http_gitpod_limit_s {
 
     ngx_gitpod_rate_t              rate;        /* interval 0: concurrent */
     uint64_t                       concurrent;
+    ngx_uint_t                     shared;      /* with other gateways */
 
     ngx_str_t                      text;        /* for people: "3 in 10s" */
     uint64_t                       salt;        /* of its keys */

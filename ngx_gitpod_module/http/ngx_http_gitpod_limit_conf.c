@@ -252,6 +252,10 @@ ngx_http_gitpod_limit_init_process(ngx_cycle_t *cycle)
                                                 &limit[i]->name,
                                                 ngx_http_gitpod_limit_used,
                                                 lmcf);
+
+        limit[i]->slot->shared.interval = limit[i]->rate.interval;
+        limit[i]->slot->shared.burst = limit[i]->shared
+                                       ? limit[i]->rate.burst : 0;
     }
 
     ngx_gitpod_zone_unlock(mcf->zone);
@@ -397,6 +401,12 @@ ngx_http_gitpod_limit_parameter(ngx_conf_t *cf,
     text.data = ngx_strlchr(value->data, value->data + value->len, '=');
 
     if (text.data == NULL) {
+
+        if (value->len == 6 && ngx_strncmp(value->data, "shared", 6) == 0) {
+            limit->shared = 1;
+            return NGX_CONF_OK;
+        }
+
         return "is not a parameter of limits";
     }
 
@@ -619,6 +629,10 @@ ngx_http_gitpod_limit_fits(ngx_http_gitpod_limit_t *limit)
 
     if (!limit->rate.interval == !limit->concurrent) {
         return "needs either a rate or a number of concurrent requests";
+    }
+
+    if (limit->concurrent && limit->shared) {
+        return "cannot be shared: what is under way is counted here";
     }
 
     if (limit->concurrent && limit->rate.burst) {

@@ -92,8 +92,14 @@ ngx_http_gitpod_limit_metrics(ngx_http_request_t *r, u_char *p, u_char *last,
                         "# HELP gitpod_limit_buckets_max Buckets there is "
                         "room for.\n"
                         "# TYPE gitpod_limit_buckets_max gauge\n"
-                        "gitpod_limit_buckets_max %ui\n",
+                        "gitpod_limit_buckets_max %ui\n"
+                        "# HELP gitpod_limit_messages_total Messages among "
+                        "gateways that share limits.\n"
+                        "# TYPE gitpod_limit_messages_total counter\n"
+                        "gitpod_limit_messages_total{way=\"sent\"} %uA\n"
+                        "gitpod_limit_messages_total{way=\"taken\"} %uA\n",
                         ngx_gitpod_pairs_live(&limits->rates,
                                               ngx_gitpod_limit_now()),
-                        ngx_gitpod_pairs_max(&limits->rates));
+                        ngx_gitpod_pairs_max(&limits->rates), limits->told,
+                        limits->heard);
 }

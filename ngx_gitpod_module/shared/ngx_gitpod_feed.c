@@ -23,6 +23,9 @@ static ngx_int_t ngx_gitpod_feed_push(ngx_gitpod_feed_t *feed,
     redisReply *reply);
 static void ngx_gitpod_feed_apply(ngx_gitpod_feed_t *feed, ngx_str_t *channel,
     ngx_str_t *text);
+static void ngx_gitpod_feed_share(ngx_gitpod_feed_t *feed);
+static ngx_int_t ngx_gitpod_feed_shared(ngx_gitpod_feed_t *feed,
+    redisReply *reply);
 static ngx_int_t ngx_gitpod_feed_refused(ngx_gitpod_feed_t *feed,
     redisReply *reply);
 static ngx_int_t ngx_gitpod_feed_reply(ngx_gitpod_redis_t *redis,
@@ -93,6 +96,8 @@ ngx_gitpod_feed_open(ngx_gitpod_feed_t *feed)
     feed->reads_ready = 0;
     feed->asked = 0;
     feed->pinged = 0;
+    feed->sharing = 0;
+    feed->mute = 0;
     feed->source = NULL;
     feed->messages_heard_ms = ngx_gitpod_now_ms();
 
@@ -296,9 +301,65 @@ ngx_gitpod_feed_tick(ngx_gitpod_feed_t *feed)
         return;
     }
 
-    if (now - feed->reads_asked_ms >= NGX_GITPOD_FEED_PING_MS) {
+    if (now - feed->shared_ms >= NGX_GITPOD_FEED_SHARE_MS && !feed->mute) {
+        feed->shared_ms = now;
+        feed->share_at = 0;
+        ngx_gitpod_feed_share(feed);
+    }
+
+    if (!feed->asked && now - feed->reads_asked_ms >= NGX_GITPOD_FEED_PING_MS)
+    {
         (void) ngx_gitpod_feed_ask(feed, 1, ngx_gitpod_feed_ping);
     }
+}
+
+
+/* One message to the other gateways; its answer asks for the next one. */
+
+static void
+ngx_gitpod_feed_share(ngx_gitpod_feed_t *feed)
+{
+    u_char       text[GP_LIMITS_MESSAGE_MAX];
+    const char  *argv[3];
+
+    feed->sharing = 0;
+
+    if (ngx_gitpod_share_next(&feed->zone->limits, &feed->share_at, text)
+        != NGX_OK)
+    {
+        return;
+    }
+
+    feed->sharing = 1;
+    (void) ngx_atomic_fetch_add(&feed->zone->limits.told, 1);
+
+    argv[0] = "PUBLISH";
+    argv[1] = GP_REDIS_LIMITS_CHANNEL;
+    argv[2] = (char *) text;
+
+    (void) ngx_gitpod_feed_ask(feed, 3, argv);
+}
+
+
+/* Where we may only read, limits are not shared, and that is all. */
+
+static ngx_int_t
+ngx_gitpod_feed_shared(ngx_gitpod_feed_t *feed, redisReply *reply)
+{
+    if (reply->type == REDIS_REPLY_ERROR) {
+        ngx_log_error(NGX_LOG_ERR, feed->log, 0,
+                      "gitpod: limits are not shared: Redis refuses: \"%s\"",
+                      reply->str);
+        feed->sharing = 0;
+        feed->mute = 1;
+
+    } else {
+        ngx_gitpod_feed_share(feed);
+    }
+
+    freeReplyObject(reply);
+
+    return feed->open ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -440,6 +501,11 @@ ngx_gitpod_feed_reply(ngx_gitpod_redis_t *redis, redisReply *reply)
     feed = redis->data;
 
     feed->zone->feed.heard_ms = ngx_gitpod_now_ms();
+
+    if (feed->sharing) {
+        feed->asked = 0;
+        return ngx_gitpod_feed_shared(feed, reply);
+    }
 
     if (reply->type == REDIS_REPLY_ERROR) {
         rc = ngx_gitpod_feed_refused(feed, reply);

@@ -19,6 +19,7 @@
 #define NGX_GITPOD_FEED_BACKOFF_MAX 3000
 #define NGX_GITPOD_FEED_SYNC_MS     60000   /* to read everything once */
 #define NGX_GITPOD_FEED_RESYNC_MS   300000  /* even when nothing is amiss */
+#define NGX_GITPOD_FEED_SHARE_MS    1000    /* what limits let through */
 #define NGX_GITPOD_FEED_SCAN_COUNT  "200"   /* fields a step asks for */
 #define NGX_GITPOD_FEED_STREAM_COUNT    "100"   /* entries a step asks for */
 #define NGX_GITPOD_FEED_STREAM_COUNT_N  100
@@ -76,6 +77,8 @@ struct ngx_gitpod_feed_s {
 
     uint64_t             stream_at;     /* newest entry read */
     uint64_t             stream_missed; /* newest message before its turn */
+    ngx_uint_t           share_at;      /* bucket to tell of next */
+    uint64_t             shared_ms;     /* begin of the last round */
 
     ngx_uint_t           unconfirmed;   /* subscriptions */
     ngx_uint_t           failures;      /* in a row */
@@ -90,6 +93,8 @@ struct ngx_gitpod_feed_s {
     unsigned             reads_ready:1;
     unsigned             asked:1;       /* "reads" owes an answer */
     unsigned             pinged:1;
+    unsigned             sharing:1;     /* a round of messages */
+    unsigned             mute:1;        /* Redis does not let us publish */
 };
 
 

@@ -1,4 +1,6 @@
 
+#include "jose/digest.h"
+
 #include "ngx_gitpod_limit.h"
 
 
@@ -17,8 +19,18 @@ ngx_gitpod_limits_init(ngx_gitpod_limits_t *limits, u_char *memory,
     p = ngx_gitpod_pairs_init(&limits->rates, memory, size / 2);
     p = ngx_gitpod_pairs_init(&limits->known, p, size / 4);
     p = ngx_gitpod_pairs_init(&limits->held, p, size / 8);
+    p = ngx_gitpod_pairs_init(&limits->spent, p, size / 8);
 
     limits->generation = 1;
+
+    /* two gateways of the same number would not hear each other */
+
+    if (gp_jose_random_bytes((u_char *) &limits->gateway,
+                             sizeof(limits->gateway))
+        != 0)
+    {
+        return NULL;
+    }
 
     return p;
 }
@@ -152,6 +164,38 @@ ngx_gitpod_rate_return(ngx_gitpod_limits_t *limits, ngx_gitpod_rate_t *rate,
         if (seen < rate->interval
             || ngx_gitpod_pair_swap(pair, &seen, seen - rate->interval))
         {
+            return;
+        }
+    }
+}
+
+
+void
+ngx_gitpod_rate_charge(ngx_gitpod_limits_t *limits, ngx_gitpod_rate_t *rate,
+    uint64_t key, uint64_t units)
+{
+    uint64_t            now, seen, full, most;
+    ngx_uint_t          tries;
+    ngx_gitpod_pair_t  *pair;
+
+    now = ngx_gitpod_limit_now();
+    most = rate->burst * NGX_GITPOD_LIMIT_DEBT;
+    units = ngx_min(units, most);
+
+    pair = ngx_gitpod_pairs_claim(&limits->rates, key, now, 1);
+
+    if (pair == NULL) {
+        return;
+    }
+
+    seen = ngx_gitpod_pair_value(pair);
+
+    for (tries = 0; tries < NGX_GITPOD_LIMIT_TRIES; tries++) {
+
+        full = ngx_max(seen, now) + rate->interval * units;
+        full = ngx_min(full, now + rate->interval * most);
+
+        if (ngx_gitpod_pair_swap(pair, &seen, full)) {
             return;
         }
     }

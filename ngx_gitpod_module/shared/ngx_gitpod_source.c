@@ -15,6 +15,8 @@ static void ngx_gitpod_source_flag(ngx_gitpod_feed_t *feed,
     ngx_str_t *field, ngx_str_t *text);
 static void ngx_gitpod_source_event(ngx_gitpod_feed_t *feed,
     ngx_str_t *field, ngx_str_t *text);
+static void ngx_gitpod_source_limit(ngx_gitpod_feed_t *feed,
+    ngx_str_t *field, ngx_str_t *text);
 static void ngx_gitpod_source_route(ngx_gitpod_feed_t *feed,
     ngx_str_t *field, ngx_str_t *text);
 
@@ -63,6 +65,14 @@ ngx_gitpod_source_t  ngx_gitpod_sources[] = {
       NULL,
       offsetof(ngx_gitpod_zone_t, feed.routes_synced) },
 
+    { GP_REDIS_LIMITS_CHANNEL,
+      NULL,
+      NGX_GITPOD_SOURCE_MESSAGES,
+      ngx_gitpod_source_limit,
+      0,
+      NULL,
+      0 },
+
     { NULL, NULL, NGX_GITPOD_SOURCE_MESSAGES, NULL, 0, NULL, 0 }
 };
 
@@ -101,6 +111,14 @@ ngx_gitpod_source_event(ngx_gitpod_feed_t *feed, ngx_str_t *field,
     ngx_str_t *text)
 {
     ngx_gitpod_stream_message(feed, text);
+}
+
+
+static void
+ngx_gitpod_source_limit(ngx_gitpod_feed_t *feed, ngx_str_t *field,
+    ngx_str_t *text)
+{
+    ngx_gitpod_share_take(&feed->zone->limits, text, feed->log);
 }
 
 

@@ -76,6 +76,11 @@ ngx_gitpod_zone_create(ngx_slab_pool_t *shpool, size_t events)
 
     last = p + size;
     p = ngx_gitpod_limits_init(&zone->limits, p, size * 2 / 100);
+
+    if (p == NULL) {
+        return NULL;
+    }
+
     size = last - p;
 
     part = size / 50;

@@ -67,6 +67,7 @@ for my $user (sort keys %own) {
 }
 my $answer = as('gateway', 'hset gitpod:routes f x') . as('gateway', 'publish gitpod:routes:changes x') . qx(redis-cli -s $dir/redis.sock ping 2>&1);
 is(scalar(() = $answer =~ /NOPERM|NOAUTH/g), 3, 'the gateway writes nothing, and nobody comes in without a name') or diag($answer);
+like(as('gateway', 'publish gitpod:limits:changes x'), qr/^\d+$/m, 'but tells other gateways what its limits let through');
 kill 'TERM', $pid;
 waitpid $pid, 0;
 

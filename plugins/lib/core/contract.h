@@ -25,6 +25,8 @@
 #define GP_CREDENTIAL_MAX         4096  /* bytes of a cookie value or token we look at */
 #define GP_CONTEXT_URL_MAX        2048  /* bytes */
 #define GP_PATH_MAX               2048  /* bytes of a path kept in a hand-off code */
+#define GP_LIMITS_MESSAGE_MAX     3072  /* bytes of JSON that a gateway tells the others at a time */
+#define GP_LIMITS_MESSAGE_N         64  /* buckets in it */
 #define GP_RPC_BODY_MAX        4194304  /* bytes: 4 MiB, as the originals */
 #define GP_RPC_DEPTH_MAX            32  /* nesting of a message, JSON or binary */
 #define GP_WORKSPACE_NAME_MAX      255  /* bytes */
@@ -130,6 +132,7 @@
 #define GP_REDIS_REVOCATIONS_CHANNEL "gitpod:revocations:changes"
 #define GP_REDIS_KEY_SET         "gitpod:keys"         /* string: JWKS JSON */
 #define GP_REDIS_KEY_SET_CHANNEL "gitpod:keys:changes"
+#define GP_REDIS_LIMITS_CHANNEL  "gitpod:limits:changes" /* what gateways let through */
 #define GP_REDIS_FLAGS           "gitpod:flags"        /* hash: flag name -> record */
 #define GP_REDIS_FLAGS_CHANNEL   "gitpod:flags:changes"
 #define GP_REDIS_EVENTS          "gitpod:events"       /* stream: field GP_REDIS_EVENTS_FIELD, an event record */
