@@ -91,8 +91,11 @@ ngx_http_gitpod_reply_error(ngx_http_request_t *r, ngx_uint_t status,
 
     ngx_gitpod_count(ctx->zone, ngx_http_gitpod_reply_counter(status));
 
+    /* a limit that was reached has said when it is not any more */
+
     if ((status == NGX_HTTP_SERVICE_UNAVAILABLE
-         || status == NGX_HTTP_TOO_MANY_REQUESTS)
+         || (status == NGX_HTTP_TOO_MANY_REQUESTS
+             && (ctx->limit == NULL || ctx->limit_dry)))
         && ngx_http_gitpod_reply_header(r, "Retry-After",
                                         NGX_HTTP_GITPOD_RETRY_AFTER)
            != NGX_OK)
