@@ -9,6 +9,7 @@
 #include "core/contract.h"
 #include "rpc/message.h"
 #include "rpc/service.h"
+#include "rpc/workspace_status.h"
 
 #include "gitpod/extension/v1/git_token.pb-c.h"
 #include "gitpod/internal/v1/auth.pb-c.h"
@@ -72,7 +73,6 @@ int pub_workspace_call(gp_call_t *call, const char *method, const ProtobufCMessa
 /* ---- convert.c ---- */
 
 Gitpod__V1__Workspace *pub_workspace(gp_arena_t *arena, const pub_managed_t *managed);
-Gitpod__V1__WorkspaceStatus *pub_status(gp_arena_t *arena, const pub_managed_t *managed);
 Gitpod__V1__WorkspaceInitializer *pub_initializer(gp_arena_t *arena, const Gitpod__Internal__V1__GitSource *git);
 Gitpod__Internal__V1__GitSource *pub_git_source(gp_arena_t *arena, const pub_context_t *context);
 char *pub_default_name(gp_arena_t *arena, const pub_context_t *context);

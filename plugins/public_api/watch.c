@@ -113,7 +113,7 @@ static int pub_watch_send(pub_watcher_t *watcher, const pub_managed_t *managed, 
 
     gitpod__v1__watch_workspace_status_response__init(&out);
     out.workspace_id = managed->id;
-    out.status = pub_status(arena, managed);
+    out.status = gp_workspace_status(arena, managed);
     if (gone) {
         out.status->phase->name = GITPOD__V1__WORKSPACE_PHASE__PHASE__PHASE_UNSPECIFIED;
     }

@@ -252,6 +252,7 @@ static int create_workspace(gp_call_t *call, const ProtobufCMessage *req, Protob
     }
     if (fresh) {
         wsm_route_put(m, &ws);
+        wsm_event_tell(m, &ws);
         gp_log(GP_LOG_INFO, "workspace created", "workspace", ws.id, "owner", ws.owner, NULL);
     }
     return reply(call, &ws, res);

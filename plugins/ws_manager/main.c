@@ -90,6 +90,8 @@ static void make_metrics(wsm_t *m)
             gp_metric_counter(m->service, "gitpod_ws_manager_start_milliseconds_total", step_labels[i], "Time of finished starts by step");
     }
     m->metrics.starts = gp_metric_counter(m->service, "gitpod_ws_manager_starts_total", "", "Starts that ended in a running workspace");
+    m->metrics.events = gp_metric_counter(m->service, "gitpod_ws_manager_events_total", "", "Events of workspaces that Redis took");
+    m->metrics.events_lost = gp_metric_counter(m->service, "gitpod_ws_manager_events_lost_total", "", "Times that Redis took no event");
     m->metrics.engine_up = gp_metric_gauge(m->service, "gitpod_ws_manager_engine_up", "", "1: the container engine answers");
     m->metrics.redis_up = gp_metric_gauge(m->service, "gitpod_ws_manager_redis_up", "", "1: route records are written");
     m->metrics.gateway_reports =
@@ -120,6 +122,8 @@ static void init_locks(wsm_t *m)
     (void) pthread_mutex_init(&m->runs_lock, NULL);
     (void) pthread_mutex_init(&m->watch_lock, NULL);
     (void) pthread_mutex_init(&m->tick_lock, NULL);
+    (void) pthread_mutex_init(&m->events_lock, NULL);
+    (void) pthread_cond_init(&m->events_cond, NULL);
     (void) pthread_cond_init(&m->runs_cond, NULL);
     (void) pthread_condattr_init(&attr);
     (void) pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

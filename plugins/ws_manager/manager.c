@@ -84,6 +84,7 @@ int wsm_change(wsm_t *m, const char *id, gp_arena_t *arena, wsm_change_pt fn, vo
     }
     if (rc == 0) {
         wsm_route_put(m, &ws);
+        wsm_event_tell(m, &ws);
     }
     return rc;
 }
@@ -191,6 +192,7 @@ void wsm_run_tell(wsm_t *m, const wsm_run_t *run)
     if (wsm_store_get(m->db, run->id, arena, &ws, &err) == 0 && ws.deleted == WSM_KEPT) {
         ws.version = wsm_next_version(m, &ws);
         wsm_watch_tell(m, &ws);
+        wsm_event_tell(m, &ws);
     }
     (void) pthread_mutex_unlock(&m->state_lock);
 }
@@ -362,6 +364,9 @@ int wsm_manager_start(wsm_t *m, gp_err_t *err)
     if (rc == 0) {
         rc = spawn(m, wsm_route_loop, m, err);
     }
+    if (rc == 0) {
+        rc = spawn(m, wsm_event_loop, m, err);
+    }
     return rc;
 }
 
@@ -372,6 +377,7 @@ void wsm_manager_stop(wsm_t *m)
     (void) pthread_cond_broadcast(&m->runs_cond);
     (void) pthread_mutex_unlock(&m->runs_lock);
     wsm_tick(m);
+    wsm_event_wake(m);
     for (int i = 0; i < m->n_threads; i++) {
         (void) pthread_join(m->threads[i], NULL);
     }
@@ -380,6 +386,7 @@ void wsm_manager_stop(wsm_t *m)
 
 void wsm_manager_free(wsm_t *m)
 {
+    wsm_event_free(m);
     for (int i = 0; i < WSM_RUNS_HASH; i++) {
         while (m->runs[i]) {
             wsm_run_t *run = m->runs[i];

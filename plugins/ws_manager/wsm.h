@@ -26,6 +26,7 @@
 #define WSM_RUNS_HASH 1024
 #define WSM_QUEUE_MAX (GP_WORKSPACES_MAX * 2)
 #define WSM_WATCHERS_MAX 64
+#define WSM_EVENTS_MAX 1024 /* that wait for Redis */
 #define WSM_WORKERS_MAX 32
 #define WSM_POLLERS 4
 #define WSM_STEP_MAX 64
@@ -67,6 +68,7 @@ typedef struct wsm_run {
     char detail[WSM_DETAIL_MAX];
     int percent;
     uint64_t version; /* last one told to watchers */
+    uint64_t event_version; /* last one told by an event */
     uint64_t progress_ms;
     int64_t active_ms; /* epoch: the gateway's reports, MarkActive, the supervisor's word */
     /* the pollers' own */
@@ -78,6 +80,7 @@ typedef struct wsm_run {
 typedef struct {
     gp_metric_t *phase[WSM_PHASE_STOPPED + 1];
     gp_metric_t *failed[WSM_FAILED_UNEXPECTED + 1];
+    gp_metric_t *events, *events_lost;
     gp_metric_t *starts, *start_ms[6], *engine_up, *redis_up, *gateway_reports;
 } wsm_metrics_t;
 
@@ -105,6 +108,15 @@ typedef struct {
     pthread_mutex_t watch_lock;
     gp_stream_t *watchers[WSM_WATCHERS_MAX];
 
+    pthread_mutex_t events_lock;
+    pthread_cond_t events_cond;
+    struct wsm_event {
+        char owner[GP_USER_ID_LEN + 1];
+        char *data;
+    } events[WSM_EVENTS_MAX];
+    int events_head, events_n;
+    bool events_lost; /* everybody shall read anew */
+
     pthread_mutex_t tick_lock;
     pthread_cond_t tick_cond; /* reconcile, activity and route loops sleep here */
     atomic_bool routes_dirty, engine_up;
@@ -113,7 +125,7 @@ typedef struct {
     atomic_bool gateway_silent;
     char engine_fault[256];
 
-    pthread_t threads[WSM_WORKERS_MAX + WSM_POLLERS + 3];
+    pthread_t threads[WSM_WORKERS_MAX + WSM_POLLERS + 4];
     int n_threads;
 } wsm_t;
 
@@ -164,6 +176,12 @@ void wsm_watch_stop(wsm_t *m);
 void wsm_route_put(wsm_t *m, const wsm_workspace_t *ws);
 void *wsm_route_loop(void *data);
 int wsm_route_snapshot(gp_snapshot_file_t *file, void *data, gp_err_t *err);
+
+/* ---- event.c: what people are told, last of all ---- */
+void wsm_event_tell(wsm_t *m, const wsm_workspace_t *ws);
+void *wsm_event_loop(void *data);
+void wsm_event_wake(wsm_t *m); /* it looks whether the service stops */
+void wsm_event_free(wsm_t *m);
 
 /* ---- start.c, stop.c: what workers do ---- */
 void wsm_start(wsm_t *m, wsm_run_t *run, const wsm_workspace_t *ws, gp_arena_t *arena);

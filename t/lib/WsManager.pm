@@ -150,8 +150,19 @@ sub start_redis {
     my ($self) = @_;
     my $socket = "$self->{run}/redis/redis.sock";
     $self->spawn('redis', 'redis-server', '--port', 0, '--unixsocket', $socket, '--unixsocketperm', 770, '--save', '', '--dir', $self->{dir}, '--user', 'ws_manager', 'on',
-        '>test-password-of-ws-manager-00001', '~gitpod:routes', '&gitpod:*', '-@all', '+@connection', '+@read', '+@hash', '+publish', '+@scripting', '+del');
+        '>test-password-of-ws-manager-00001', '~gitpod:routes', '~gitpod:events', '&gitpod:routes:changes', '&gitpod:events:changes', '-@all', '+@connection', '+@read', '+@hash', '+xadd', '+publish', '+@scripting', '+del');
     $self->wait_for(10, 'Redis', sub { -S $socket && system("redis-cli -s $socket ping >/dev/null 2>&1") == 0 }) or die 'no Redis';
+}
+
+# Events of Redis, oldest first: { kind, user, data }; of one workspace if its id is given.
+sub events {
+    my ($self, $id) = @_;
+    my @events;
+    for (split /\n/, qx(redis-cli -s $self->{run}/redis/redis.sock --raw xrange gitpod:events - + 2>/dev/null)) {
+        my ($kind, $user, $data) = /^([a-z_]+) ([0-9a-f-]{36}) (\{.*)$/ or next;
+        push @events, { kind => $kind, user => $user, data => decode_json($data) };
+    }
+    return defined $id ? grep({ ($_->{data}{workspaceId} // '') eq $id } @events) : @events;
 }
 
 sub start_peers {

@@ -55,6 +55,16 @@ subtest 'a start' => sub {
     is($route->{address}, $ws->{instance}{address}, 'its route has the address');
     is($route->{instance}, $ws->{instance}{id}, 'and the instance');
     cmp_ok($route->{version}, '==', $ws->{instance}{version}, 'and the version');
+    $w->wait_for(10, 'the event', sub { grep { $_->{data}{status}{phase}{name} eq 'PHASE_RUNNING' } $w->events($id) });
+    my @events = $w->events($id);
+    my (%seen, @told);
+    for (@events) { my $phase = $_->{data}{status}{phase}{name}; push @told, $phase if !$seen{$phase}++ }
+    is_deeply([ @told[0, -1] ], [ 'PHASE_PREPARING', 'PHASE_RUNNING' ], "events tell the phases: @told");
+    is(scalar(grep { $_->{kind} ne 'workspace' || $_->{user} ne $WsManager::OWNER } @events), 0, 'to its owner');
+    my @versions = map { $_->{data}{status}{statusVersion} // 0 } @events;
+    is_deeply(\@versions, [ sort { $a <=> $b } @versions ], 'in the order of their versions');
+    is($events[-1]{data}{status}{workspaceUrl}, $ws->{url}, 'with all that a list shows');
+    ok(scalar(grep { ($_->{data}{status}{progress}{detail} // '') ne '' } @events), 'progress too');
     is_deeply($ws->{warnings}, ['key "ports" is not supported yet'], 'warnings of the content are told');
     is($ws->{commit}, 'c0ffee', 'and the commit');
     my $all = $w->inside($id, 'cat /proc/1/status /proc/1/uid_map; mount; hostname; cat /.workspace/ready.json; touch /.supervisor/x /ide/x /.workspace/x');
@@ -232,6 +242,7 @@ subtest 'Redis goes away' => sub {
     is(sprintf('%04o', (stat "$w->{state}/ws_manager/routes.json")[2] & 07777), '0600', 'for its owner and root only');
     $w->start_redis;
     ok($w->wait_for(10, 'routes', sub { (($w->route($three) // {})->{phase} // '') eq 'running' && (($w->route($id) // {})->{phase} // '') eq 'running' }), 'all routes are written when it is back, empty');
+    ok($w->wait_for(10, 'resets', sub { my %to = map { $_->{user} => 1 } grep { $_->{kind} eq 'reset' } $w->events; $to{$WsManager::OWNER} && $to{$WsManager::OTHER} }), 'and every owner is told to read anew');
     $w->call('DeleteWorkspace', { userId => $WsManager::OWNER, workspaceId => $three });
 };
 
@@ -268,6 +279,7 @@ subtest 'delete' => sub {
     is($w->workspace($gone)->{code}, 'not_found', 'a deleted workspace is not there, even while it starts');
     ok($w->route($gone)->{deleted}, 'its route is a tombstone');
     ok($w->wait_for(20, 'snapshot', sub { ($w->snapshot($gone) // {})->{deleted} }), 'in the snapshot too');
+    is_deeply(($w->events($gone))[-1]{data}, { workspaceId => $gone }, 'and its last event has no status');
     $w->set_plan;
     ok($w->wait_for(15, 'content', sub { !-d "$w->{state}/content/$gone" }), 'its content goes');
     ok($w->wait_for(15, 'container', sub { $w->podman('ps', '-a', '--format', '{{.Labels}}') !~ /\Q$gone\E/ }), 'its container goes');

@@ -29,7 +29,9 @@ static pid_t server_start(void)
 
     (void) snprintf(path, sizeof(path), "%s/redis.conf", dir);
     (void) snprintf(acl, sizeof(acl),
-                    "user ws_manager on >%s ~gitpod:routes* &gitpod:routes:changes +eval +hget +hset +publish +ping +keys +set +get",
+                    "user ws_manager on >%s ~gitpod:routes* ~gitpod:events &gitpod:routes:changes &gitpod:events:changes +eval +hget +hset "
+                    "+publish +ping "
+                    "+keys +set +get +xadd +xrange +xlen",
                     PASSWORD);
     file = fopen(path, "w");
     if (file == NULL) {
@@ -120,6 +122,32 @@ static void test_versions(gp_redis_t *redis, gp_arena_t *arena)
 }
 
 
+static void test_events(gp_redis_t *redis, gp_arena_t *arena)
+{
+    static const char user[] = "11111111-1111-4111-8111-111111111111";
+    static char large[GP_EVENT_RECORD_MAX];
+    char *text = NULL;
+
+    ok(gp_redis_add_event(redis, "workspace", user, "{\"n\":1}", &err) == 0, "an event is added");
+    ok(gp_redis_add_event(redis, "reset", user, "{}", &err) == 0, "and another");
+    ok(command(redis, arena, &text, "XRANGE", GP_REDIS_EVENTS, "-") < 0, "(XRANGE wants an end)");
+    {
+        const char *argv[] = {"XRANGE", GP_REDIS_EVENTS, "-", "+"};
+
+        ok(gp_redis_command(redis, arena, &text, &err, 4, argv) == 0, "both are in the stream");
+    }
+    ok(text != NULL && strstr(text, "\nevent\nworkspace 11111111-1111-4111-8111-111111111111 {\"n\":1}\n") != NULL,
+       "under the field of the contract, as a record");
+    ok(text != NULL && strstr(text, "\nevent\nreset ") != NULL, "in order");
+    is_int(gp_redis_add_event(redis, "workspace", "nobody", "{}", &err), -GP_INTERNAL, "what is no record is not written");
+    is_int(gp_redis_add_event(redis, "workspace", user, "{\n}", &err), -GP_INTERNAL, "nor what has two lines");
+    memset(large, 'x', sizeof(large) - 1);
+    is_int(gp_redis_add_event(redis, "workspace", user, large, &err), -GP_OUT_OF_RANGE, "nor what is too long");
+    ok(command(redis, arena, &text, "XLEN", GP_REDIS_EVENTS, NULL) == 0, "the length of the stream");
+    is_str(text, "2", "is still two");
+}
+
+
 static void test_errors(gp_redis_t *redis, gp_arena_t *arena)
 {
     char *text = NULL;
@@ -205,6 +233,7 @@ int main(void)
     redis = gp_redis_new(socket_path, "ws_manager", password_file);
     if (ok(wait_for_server(redis) == 0, "a redis-server on a unix socket answers")) {
         test_versions(redis, arena);
+        test_events(redis, arena);
         test_errors(redis, arena);
         test_reconnect(redis, arena, &pid);
         test_credentials(arena);

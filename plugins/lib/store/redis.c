@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/die.h"
 #include "core/contract.h"
+#include "core/event.h"
 #include "store/redis.h"
 
 /*
@@ -52,6 +53,12 @@ static const char gp_redis_put_script[] =
     "redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])\n"
     "redis.call('PUBLISH', ARGV[4], ARGV[3])\n"
     "return 1\n";
+
+
+/* KEYS: stream. ARGV: length, field, record, channel. */
+static const char gp_redis_event_script[] = "local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', ARGV[2], ARGV[3])\n"
+                                            "redis.call('PUBLISH', ARGV[4], id .. ' ' .. ARGV[3])\n"
+                                            "return id\n";
 
 
 static void gp_redis_reply_free(redisReply **reply)
@@ -327,6 +334,27 @@ int gp_redis_put_record(gp_redis_t *redis, const char *hash, const char *channel
         return gp_err(err, GP_OUT_OF_RANGE, "the record of \"%s\" is longer than %d bytes", field, GP_ROUTE_RECORD_MAX);
     }
     (void) snprintf(number, sizeof(number), "%" PRIu64, version); /* 20 digits at most */
+
+    return gp_redis_command(redis, NULL, NULL, err, (int) (sizeof(argv) / sizeof(argv[0])), argv);
+}
+
+
+int gp_redis_add_event(gp_redis_t *redis, const char *kind, const char *user, const char *data, gp_err_t *err)
+{
+    gp_auto_buf gp_buf_t record = {NULL, 0, 0, GP_EVENT_RECORD_MAX + 1};
+    char length[12];
+    const char *argv[] = {"EVAL", gp_redis_event_script, "1",  GP_REDIS_EVENTS,
+                          length, GP_REDIS_EVENTS_FIELD, NULL, GP_REDIS_EVENTS_CHANNEL};
+    gp_event_t event;
+
+    if (gp_buf_printf(&record, "%s %s %s", kind, user, data) < 0) {
+        return gp_err(err, GP_OUT_OF_RANGE, "an event of kind \"%s\" is longer than %d bytes", kind, GP_EVENT_RECORD_MAX);
+    }
+    if (!gp_event_record_parse((gp_span_t){record.data, strlen(record.data)}, &event)) {
+        return gp_err(err, GP_INTERNAL, "an event of kind \"%s\" for \"%s\" is no record", kind, user);
+    }
+    (void) snprintf(length, sizeof(length), "%d", GP_EVENTS_MAX);
+    argv[6] = record.data;
 
     return gp_redis_command(redis, NULL, NULL, err, (int) (sizeof(argv) / sizeof(argv[0])), argv);
 }
