@@ -15,6 +15,7 @@
 #include "core/grpc.h"
 
 #include "ngx_gitpod_json.h"
+#include "ngx_http_gitpod_grpc.h"
 #include "ngx_http_gitpod_request.h"
 
 
@@ -81,6 +82,13 @@ static ngx_command_t  ngx_http_gitpod_grpc_commands[] = {
       ngx_conf_set_flag_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_gitpod_grpc_loc_conf_t, grpc),
+      NULL },
+
+    { ngx_string("gitpod_grpc_health"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_gitpod_grpc_health,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
       NULL },
 
       ngx_null_command

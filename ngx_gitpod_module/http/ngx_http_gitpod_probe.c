@@ -416,6 +416,33 @@ ngx_http_gitpod_probe_ready(u_char *p, u_char *last, ngx_gitpod_zone_t *zone,
 }
 
 
+ngx_uint_t
+ngx_http_gitpod_probe_is_ready(ngx_http_request_t *r)
+{
+    ngx_uint_t                          i;
+    const char                         *why;
+    ngx_gitpod_zone_t                  *zone;
+    ngx_http_gitpod_check_t            *check;
+    ngx_gitpod_check_state_t            state;
+    ngx_http_gitpod_probe_main_conf_t  *pmcf;
+
+    zone = ngx_http_gitpod_zone(r);
+    pmcf = ngx_http_get_module_main_conf(r, ngx_http_gitpod_probe_module);
+    check = pmcf->checks.elts;
+
+    for (i = 0; zone && i < pmcf->checks.nelts; i++) {
+
+        if (check[i].required
+            && !ngx_http_gitpod_check_passed(&check[i], zone, &state, &why))
+        {
+            return 0;
+        }
+    }
+
+    return zone != NULL;
+}
+
+
 static u_char *
 ngx_http_gitpod_probe_check(u_char *p, u_char *last, ngx_gitpod_zone_t *zone,
     ngx_http_gitpod_check_t *check, ngx_uint_t *passed)

@@ -67,6 +67,11 @@ typedef struct {
 } ngx_http_gitpod_probe_loc_conf_t;
 
 
+/* What /ready would say now. */
+
+ngx_uint_t ngx_http_gitpod_probe_is_ready(ngx_http_request_t *r);
+
+
 /* check */
 
 char *ngx_http_gitpod_check_conf(ngx_conf_t *cf, ngx_command_t *cmd,

@@ -47,6 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static char whole[MAX], cut[MAX], text[3 * MAX + 1];
     gp_grpc_scan_t a, b;
+    gp_span_t name;
     uint64_t ms;
     size_t n, i;
 
@@ -71,6 +72,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(text, data, size);
     text[size] = '\0';
     if (gp_grpc_timeout_parse(text, &ms) == 0 && ms > 359999996400000) {
+        abort();
+    }
+    if (gp_grpc_health_service(data, size, &name) == 0 && name.len > 0 && name.ptr + name.len != (const char *) data + size) {
         abort();
     }
     (void) gp_grpc_is_native((const char *) data, size);

@@ -12,6 +12,8 @@ use Test::More;
 use Time::HiRes qw(sleep);
 
 my $t = GitpodTest->new(http => <<'X');
+    gitpod_zone gitpod 1m;
+    gitpod_check app fastcgi unix:%%DIR%%/none.sock interval=100ms fall=1;
     log_format grpc '$uri $status $gitpod_grpc_status';
     server {
         listen %%PORT%% http2;
@@ -46,6 +48,7 @@ my $t = GitpodTest->new(http => <<'X');
         location = /empty { return 204; }
         location /moved { return 302 /; }
         location /limited { return 429 '{"code":"resource_exhausted","message":"50 % of ünits"}'; }
+        location = /health { gitpod_grpc_health; }
         location = /error { internal; return 200 '{"code":"unavailable","message":"nobody is there"}'; }
         location /long { return 403 "{\"message\":\"${arg_x}${arg_x}${arg_x}${arg_x}${arg_x}${arg_x}${arg_x}${arg_x}${arg_x}\"}"; }
     }
@@ -109,11 +112,13 @@ GitpodTest::spew("$t->{dir}/html/messages", $messages . $end);
 GitpodTest::spew("$t->{dir}/html/json", '{"message":"from a file"}');
 $t->start;
 
+# (No body unless it matters: curl 7.88 takes an answer that comes before its body is out for an error.)
 # Headers, then trailers, as curl dumps them; body; whether there were two blocks.
 sub call {
     my ($path, %option) = @_;
     my $type = $option{type} // 'application/grpc+proto';
-    my @more = ('--http2-prior-knowledge', '--data-binary', $option{body} // "\0\0\0\0\0", '-H', "content-type: $type", '-H', 'te: trailers');
+    GitpodTest::spew("$t->{dir}/request", $option{body} // '');
+    my @more = ('--http2-prior-knowledge', '--data-binary', "\@$t->{dir}/request", '-H', "content-type: $type", '-H', 'te: trailers');
     @more = @{ $option{curl} } if $option{curl};
     my $rc = system('curl', '-s', '-m', 10, '-D', "$t->{dir}/head", '-o', "$t->{dir}/body", @more, "http://127.0.0.1:$t->{port}$path");
     my ($head, $trailers) = split /\r\n\r\n/, GitpodTest::slurp("$t->{dir}/head"), 2;
@@ -170,6 +175,20 @@ refused_is('/moved', 2, qr/^HTTP status 302$/, 'a redirect');
 refused_is('/empty', 2, qr/^HTTP status 204$/, 'an empty answer');
 refused_is('/long?x=' . 'y' x 1000, 7, qr/^HTTP status 403$/, 'JSON that is too long counts as none');
 
+# ---- health: the check of this configuration never passes ----
+sub health { my ($body, %option) = @_; return call('/health', body => $body, %option) }
+$r = health("\0\0\0\0\0");
+ok($r->{body} eq "\0\0\0\0\2\x08\2" && $r->{trailer}{'grpc-status'} == 0, 'health: not serving') or diag explain $r;
+$r = health("\0\0\0\0\2\x0a\0", type => 'application/grpc-web');
+ok($r->{body} eq "\0\0\0\0\2\x08\2" . frame("grpc-status: 0\r\n", 0x80), 'as gRPC-web') or diag explain $r;
+for my $case ([ "\0\0\0\0\5\x0a\3abc", 5, qr/^Only the whole server/ ], [ '', 3, qr/HealthCheckRequest$/ ], [ 'x' x 300, 3, qr/^This/ ], [ 'x' x 50_000, 3, qr/^This/ ], [ "\0\0\0\0\1\x08", 3, qr/^This/ ]) {
+    my ($body, $status, $message) = @$case;
+    $r = health($body);
+    ok($r->{http} == 200 && $r->{body} eq '' && $r->{trailer}{'grpc-status'} == $status && $r->{trailer}{'grpc-message'} =~ $message, 'health: ' . length($body) . ' bytes are ' . $status) or diag explain $r;
+}
+is(health('', type => 'application/json')->{http}, 415, 'health is gRPC only');
+is(call('/health', curl => [ '--http2-prior-knowledge' ])->{http}, 405, 'by POST');
+
 # ---- who is left alone ----
 $r = call('/whole', type => 'application/grpc-web+proto');
 ok($r->{body} eq $messages . $end && $r->{trailers} eq '' && $r->{head}{'content-type'} eq 'application/grpc-web+proto', 'gRPC-web over HTTP/2 stays what it is') or diag explain $r;
@@ -187,6 +206,9 @@ like(GitpodTest::slurp("$t->{dir}/access.log"), qr{^/whole 200 5\n.*^/limited 42
 
 $t->write_conf;
 is($t->check_conf->{ok}, 1, 'the configuration is good');
+$t->{http} =~ s/gitpod_zone.*\n.*gitpod_check.*\n//;
+like($t->check_conf->{text}, qr/"gitpod_grpc_health" directive needs "gitpod_zone" before it/, 'health needs the zone');
+$t->{http} =~ s/gitpod_grpc_health;//;
 $t->{http} =~ s/gitpod_grpc on/gitpod_grpc yes/;
 like($t->check_conf->{text}, qr/invalid value "yes" in "gitpod_grpc" directive, it must be "on" or "off"/, 'a wrong value is named');
 $t->finish(allow => qr/none\.sock failed/);

@@ -126,6 +126,15 @@ const refused = starts.filter((one) => one.code === 8);
 ok(starts[0].code === 12 && refused.length >= 10 && refused.length < 24, 'the limit of starts holds', starts.map((one) => one.code));
 ok(refused[0]?.metadata.get('retry-after').length === 1, 'and says when to try again', refused[0]);
 
+// ---- health, as load balancers ask ----
+function health(name = '') {
+    const request = name ? Buffer.concat([Buffer.from([0x0a, name.length]), Buffer.from(name)]) : Buffer.alloc(0);
+    return new Promise((done) => new grpc.Client(GP_TARGET, grpc.credentials.createInsecure())
+        .makeUnaryRequest('/grpc.health.v1.Health/Check', (b) => b, (b) => b, request, new grpc.Metadata(), {}, (error, b) => done({ code: error?.code ?? 0, details: error?.details, body: b?.toString('hex') })));
+}
+ok(await soon(async () => (await health()).body === '0801'), 'the server is serving, says its health to anybody');
+is(await health('gitpod.v1.WorkspaceService'), 5, /whole server/, 'one service by name has none');
+
 // ---- bare frames ----
 const session = http2.connect(`http://${GP_TARGET}`);
 function raw(headers, body = Buffer.alloc(5)) {
@@ -174,7 +183,9 @@ session.close();
 const dying = stream('idle', { each: () => ask('kill') });
 is(await dying, 14, /broke/, 'a service that dies in a stream: unavailable');
 is(await get('amber'), 14, /Try again/, 'and so is the next call');
+ok(await soon(async () => (await health()).body === '0802'), 'the server is not serving then');
 await ask('start');
+ok(await soon(async () => (await health()).body === '0801'), 'and is again');
 ok(await soon(async () => (await get('amber')).code === 0), 'until it is back');
 
 // ---- TLS: the API host, by ALPN ----

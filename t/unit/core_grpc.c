@@ -156,6 +156,37 @@ static void test_trailer(void)
 }
 
 
+static void test_health(void)
+{
+    static const struct {
+        const char *body;
+        size_t len;
+        const char *name; /* NULL: refused */
+    } cases[] = {{"\0\0\0\0\0", 5, ""},
+                 {"\0\0\0\0\2\x0a\0", 7, ""},
+                 {"\0\0\0\0\5\x0a\3abc", 10, "abc"},
+                 {"", 0, NULL},
+                 {"\0\0\0\0", 4, NULL},
+                 {"\1\0\0\0\0", 5, NULL},
+                 {"\0\0\0\0\1", 5, NULL},
+                 {"\0\0\0\0\1\x0a", 6, NULL},
+                 {"\0\0\0\0\3\x0a\2a", 8, NULL},
+                 {"\0\0\0\0\2\x12\0", 7, NULL},
+                 {"\0\0\1\0\2\x0a\0", 7, NULL},
+                 {"\0\0\0\0\3\x0a\0x", 8, NULL}};
+    gp_span_t name;
+    size_t i;
+    int rc;
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        rc = gp_grpc_health_service((const uint8_t *) cases[i].body, cases[i].len, &name);
+        ok(cases[i].name ? rc == 0 && name.len == strlen(cases[i].name) && memcmp(name.ptr, cases[i].name, name.len) == 0
+                         : rc == -GP_INVALID_ARGUMENT,
+           "health request %zu", i);
+    }
+}
+
+
 int main(void)
 {
     test_types();
@@ -164,6 +195,7 @@ int main(void)
     test_http();
     test_scan();
     test_trailer();
+    test_health();
 
     return tap_done();
 }

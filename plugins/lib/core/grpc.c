@@ -130,6 +130,29 @@ int gp_grpc_code_from_http(unsigned status)
 }
 
 
+int gp_grpc_health_service(const uint8_t *body, size_t len, gp_span_t *ret_name)
+{
+    const size_t head = GP_GRPC_HEADER_LEN + 2; /* tag and length of field 1, a string below 128 bytes */
+
+    ret_name->ptr = "";
+    ret_name->len = 0;
+    if (len < GP_GRPC_HEADER_LEN || body[0] != 0 || body[1] != 0 || body[2] != 0 || body[3] != 0 || body[4] != len - GP_GRPC_HEADER_LEN) {
+        return -GP_INVALID_ARGUMENT;
+    }
+    if (len == GP_GRPC_HEADER_LEN) {
+        return 0;
+    }
+    if (len < head || body[GP_GRPC_HEADER_LEN] != 0x0a || body[GP_GRPC_HEADER_LEN + 1] != len - head || len - head > 127) {
+        return -GP_INVALID_ARGUMENT;
+    }
+
+    ret_name->ptr = (const char *) body + head;
+    ret_name->len = len - head;
+
+    return 0;
+}
+
+
 /* What is there of a frame's header; its first byte says what the frame is. */
 static size_t gp_grpc_scan_header(gp_grpc_scan_t *scan, const uint8_t *bytes, size_t len)
 {

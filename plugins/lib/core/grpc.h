@@ -34,6 +34,14 @@ size_t gp_grpc_message_escape(const char *text, size_t len, char *out);
  */
 int gp_grpc_code_from_http(unsigned status);
 
+/*
+ * gp_grpc_health_service() - grpc.health.v1.HealthCheckRequest
+ *
+ * 0 and the name of the service it asks for, borrowed, "" for the whole server;
+ * -GP_INVALID_ARGUMENT: the body is not one frame with at most that one field.
+ */
+int gp_grpc_health_service(const uint8_t *body, size_t len, gp_span_t *ret_name) __attribute__((warn_unused_result));
+
 /* Where in the frames of a body a reader is; zero it to begin. */
 typedef struct {
     uint32_t left; /* bytes of the payload to come */
