@@ -677,18 +677,12 @@ ngx_http_gitpod_limit_refuse(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx)
     p = ngx_slprintf(p, last, "limit %V", &ctx->limit->name);
     ctx->reason.len = p - ctx->reason.data;
 
-    if (ngx_http_gitpod_reply_header(r, "Retry-After", "%uL", seconds)
-        != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
     *ngx_slprintf(p, last - 1,
                   "Too many requests: the limit %V allows %V. "
                   "Try again in %uL s",
                   &ctx->limit->name, &ctx->limit->text, seconds)
         = '\0';
 
-    return ngx_http_gitpod_reply_error(r, NGX_HTTP_TOO_MANY_REQUESTS,
-                                       (char *) p);
+    return ngx_http_gitpod_reply_again(r, NGX_HTTP_TOO_MANY_REQUESTS,
+                                       (ngx_uint_t) seconds, (char *) p);
 }

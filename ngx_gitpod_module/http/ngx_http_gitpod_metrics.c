@@ -5,6 +5,7 @@
  */
 
 
+#include "ngx_http_gitpod_breaker.h"
 #include "ngx_http_gitpod_probe.h"
 #include "ngx_http_gitpod_observe.h"
 #include "ngx_http_gitpod_request.h"
@@ -197,6 +198,7 @@ ngx_http_gitpod_metrics(ngx_http_request_t *r, ngx_gitpod_zone_t *zone,
            + 128 * NGX_GITPOD_WORKERS_MAX
            + 512 * (pmcf->checks.nelts + 1)
            + 320 * (NGX_GITPOD_LIMITS_MAX + 4)
+           + ngx_http_gitpod_breaker_metrics_size()
            + ngx_http_gitpod_observe_metrics_size();
 
     b = ngx_create_temp_buf(r->pool, size);
@@ -209,6 +211,7 @@ ngx_http_gitpod_metrics(ngx_http_request_t *r, ngx_gitpod_zone_t *zone,
     b->last = ngx_http_gitpod_metrics_workers(b->last, b->end, zone);
     b->last = ngx_http_gitpod_metrics_checks(b->last, b->end, zone, pmcf);
     b->last = ngx_http_gitpod_limit_metrics(r, b->last, b->end, zone);
+    b->last = ngx_http_gitpod_breaker_metrics(b->last, b->end, zone);
     b->last = ngx_http_gitpod_observe_metrics(b->last, b->end, zone, open);
 
     if (open) {

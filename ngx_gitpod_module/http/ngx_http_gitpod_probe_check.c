@@ -4,6 +4,7 @@
  */
 
 
+#include "ngx_http_gitpod_breaker.h"
 #include "ngx_http_gitpod_probe.h"
 
 
@@ -462,6 +463,11 @@ ngx_http_gitpod_check_done(ngx_http_gitpod_check_t *check, ngx_uint_t ok,
         ngx_log_error(level, check->timer.log, 0,
                       "gitpod: check \"%V\" %s: %s", &check->name,
                       state.ok ? "passes" : "fails", text);
+
+        if (state.known) {
+            ngx_http_gitpod_breaker_check(&check->name, state.ok,
+                                          check->timer.log);
+        }
     }
 
     state.known = 1;

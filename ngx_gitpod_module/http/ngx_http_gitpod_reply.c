@@ -12,7 +12,7 @@
 #include "ngx_http_gitpod_request.h"
 
 
-#define NGX_HTTP_GITPOD_RETRY_AFTER  "2"    /* s: about one start */
+#define NGX_HTTP_GITPOD_RETRY_AFTER  2      /* s: about one start */
 
 
 static ngx_int_t ngx_http_gitpod_reply_cors(ngx_http_request_t *r,
@@ -77,6 +77,26 @@ ngx_int_t
 ngx_http_gitpod_reply_error(ngx_http_request_t *r, ngx_uint_t status,
     char *message)
 {
+    ngx_uint_t  retry_s;
+
+    if (ngx_http_gitpod_ctx_get(r) == NULL) {
+        return status;
+    }
+
+    retry_s = (status == NGX_HTTP_SERVICE_UNAVAILABLE
+               || status == NGX_HTTP_TOO_MANY_REQUESTS)
+              ? NGX_HTTP_GITPOD_RETRY_AFTER : 0;
+
+    return ngx_http_gitpod_reply_again(r, status, retry_s, message);
+}
+
+
+/* The same with Retry-After in seconds, or 0; servers without a domain too. */
+
+ngx_int_t
+ngx_http_gitpod_reply_again(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_uint_t retry_s, char *message)
+{
     u_char                 *p;
     size_t                  len;
     ngx_str_t               body;
@@ -85,25 +105,18 @@ ngx_http_gitpod_reply_error(ngx_http_request_t *r, ngx_uint_t status,
 
     ctx = ngx_http_gitpod_ctx_get(r);
 
-    if (ctx == NULL) {
-        return status;
+    if (ctx) {
+        ngx_gitpod_count(ctx->zone, ngx_http_gitpod_reply_counter(status));
     }
 
-    ngx_gitpod_count(ctx->zone, ngx_http_gitpod_reply_counter(status));
-
-    /* a limit that was reached has said when it is not any more */
-
-    if ((status == NGX_HTTP_SERVICE_UNAVAILABLE
-         || (status == NGX_HTTP_TOO_MANY_REQUESTS
-             && (ctx->limit == NULL || ctx->limit_dry)))
-        && ngx_http_gitpod_reply_header(r, "Retry-After",
-                                        NGX_HTTP_GITPOD_RETRY_AFTER)
+    if (retry_s
+        && ngx_http_gitpod_reply_header(r, "Retry-After", "%ui", retry_s)
            != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    if (ctx->page) {
+    if (ctx && ctx->page) {
         return status;
     }
 
@@ -122,7 +135,7 @@ ngx_http_gitpod_reply_error(ngx_http_request_t *r, ngx_uint_t status,
                             code, message)
                - p;
 
-    if (ngx_http_gitpod_reply_cors(r, ctx) != NGX_OK) {
+    if (ctx && ngx_http_gitpod_reply_cors(r, ctx) != NGX_OK) {
         return NGX_ERROR;
     }
 

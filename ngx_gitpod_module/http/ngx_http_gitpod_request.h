@@ -238,6 +238,8 @@ ngx_uint_t ngx_http_gitpod_origin_sibling(ngx_http_request_t *r,
 
 ngx_int_t ngx_http_gitpod_reply_error(ngx_http_request_t *r,
     ngx_uint_t status, char *message);
+ngx_int_t ngx_http_gitpod_reply_again(ngx_http_request_t *r,
+    ngx_uint_t status, ngx_uint_t retry_s, char *message);
 ngx_int_t ngx_http_gitpod_reply_redirect(ngx_http_request_t *r,
     ngx_uint_t status, ngx_str_t *url);
 ngx_int_t ngx_http_gitpod_reply_header(ngx_http_request_t *r,
@@ -280,6 +282,9 @@ void ngx_http_gitpod_limit_release(ngx_http_gitpod_ctx_t *ctx);
 u_char *ngx_http_gitpod_limit_metrics(ngx_http_request_t *r, u_char *p,
     u_char *last, ngx_gitpod_zone_t *zone);
 
+/* route: 1 when the peer of this upstream is what the handler chose */
+
+ngx_uint_t ngx_http_gitpod_route_used(ngx_http_upstream_srv_conf_t *us);
 
 /* live: requests that end when their right does */
 

@@ -82,6 +82,26 @@ ngx_module_t  ngx_http_gitpod_route_module = {
 };
 
 
+/* of the placeholder among the servers */
+
+static ngx_str_t  ngx_http_gitpod_route_name = ngx_string("gitpod_route");
+
+
+ngx_uint_t
+ngx_http_gitpod_route_used(ngx_http_upstream_srv_conf_t *us)
+{
+    ngx_http_upstream_server_t  *server;
+
+    if (us->servers == NULL || us->servers->nelts == 0) {
+        return 0;
+    }
+
+    server = us->servers->elts;
+
+    return server[0].name.data == ngx_http_gitpod_route_name.data;
+}
+
+
 static ngx_int_t
 ngx_http_gitpod_route_init_upstream(ngx_conf_t *cf,
     ngx_http_upstream_srv_conf_t *us)
@@ -214,7 +234,7 @@ ngx_http_gitpod_route(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     ngx_memzero(server, sizeof(ngx_http_upstream_server_t));
 
-    ngx_str_set(&server->name, "gitpod_route");
+    server->name = ngx_http_gitpod_route_name;
     server->addrs = u.addrs;
     server->naddrs = u.naddrs;
     server->weight = 1;

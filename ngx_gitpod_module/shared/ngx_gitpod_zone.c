@@ -115,6 +115,15 @@ ngx_gitpod_zone_create(ngx_slab_pool_t *shpool, size_t events)
                               sizeof(uint64_t));
     size -= ngx_gitpod_table_size(n, NGX_GITPOD_ID_MAX + 1, sizeof(uint64_t));
 
+    n = ngx_gitpod_zone_share(part / 8, NGX_GITPOD_BREAKER_ROUTES_MAX,
+                              NGX_GITPOD_BREAKER_KEY_MAX,
+                              sizeof(gp_breaker_t));
+    p = ngx_gitpod_table_init(&zone->breaker_routes, p, n,
+                              NGX_GITPOD_BREAKER_KEY_MAX,
+                              sizeof(gp_breaker_t));
+    size -= ngx_gitpod_table_size(n, NGX_GITPOD_BREAKER_KEY_MAX,
+                                  sizeof(gp_breaker_t));
+
     n = ngx_gitpod_zone_share(size, NGX_MAX_UINT32_VALUE / 4,
                               GP_WORKSPACE_ID_MAX, sizeof(ngx_gitpod_route_t));
     ngx_gitpod_table_init(&zone->routes, p, n, GP_WORKSPACE_ID_MAX,
@@ -303,6 +312,7 @@ ngx_gitpod_lease_take(ngx_gitpod_zone_t *zone)
         ngx_gitpod_table_repair(&zone->credentials);
         ngx_gitpod_table_repair(&zone->flags);
         ngx_gitpod_table_repair(&zone->activity);
+        ngx_gitpod_table_repair(&zone->breaker_routes);
 
         rc = NGX_OK;
     }

@@ -12,6 +12,7 @@
 #include "ngx_gitpod.h"
 #include "ngx_gitpod_event.h"
 #include "ngx_gitpod_limit.h"
+#include "ngx_gitpod_breaker.h"
 #include "ngx_gitpod_table.h"
 #include "ngx_gitpod_observe.h"
 
@@ -79,6 +80,20 @@ typedef struct {
 } ngx_gitpod_check_record_t;
 
 
+struct ngx_gitpod_breaker_s {
+    char                      name[NGX_GITPOD_BREAKER_NAME_MAX + 1];
+    uint32_t                  configured;   /* the current one has it */
+    uint32_t                  routes;       /* values are in the table */
+
+    ngx_atomic_t              opened;
+    ngx_atomic_t              refused;
+    ngx_atomic_t              failed;
+
+    uint64_t                  seq;          /* slot seq & 1 is current */
+    gp_breaker_t              slots[2];
+};
+
+
 struct ngx_gitpod_zone_s {
     uint64_t                   magic;
     uint32_t                   layout;
@@ -91,6 +106,7 @@ struct ngx_gitpod_zone_s {
     ngx_gitpod_table_t         credentials;
     ngx_gitpod_table_t         flags;
     ngx_gitpod_table_t         activity;
+    ngx_gitpod_table_t         breaker_routes;
 
     /* tokens issued at or before it are refused: the table was full once */
     ngx_atomic_t               revoked_floor;
@@ -105,6 +121,7 @@ struct ngx_gitpod_zone_s {
     ngx_gitpod_lease_t         lease;
     ngx_gitpod_feed_state_t    feed;
     ngx_gitpod_check_record_t  checks[NGX_GITPOD_CHECKS_MAX];
+    ngx_gitpod_breaker_t       breakers[NGX_GITPOD_BREAKERS_MAX];
     ngx_gitpod_worker_t        workers[NGX_GITPOD_WORKERS_MAX];
     ngx_gitpod_observe_t       observe;
 };

@@ -19,6 +19,7 @@ sub says {
 
 my $zone = "gitpod_zone z 1m;\n";
 my $events = 'server { location = /api/events {';
+sub breaker { my ($text, $name) = @_; return "$zone upstream " . ($name // 'u') . " { server 127.0.0.1:1; gitpod_breaker $text; }" }
 my %good = (
     'nothing of the module' => '',
     'the least' => $zone,
@@ -32,6 +33,10 @@ my %good = (
     'activity' => "$zone gitpod_manager unix:/x.sock interval=30s timeout=1m; server { gitpod_activity on ports=none; location /a { gitpod_activity off; } }",
     'room for events' => 'gitpod_zone z 1m events=256k;',
     'events' => "$zone $events gitpod_auth on; gitpod_events on heartbeat=5m per_user=1 per_worker=1000000; } }",
+    'a breaker with all it takes' => breaker('name=a failures=0 ratio=100 min=1 window=100ms base=10ms cap=10ms half_open=8 probe=1h ramp=1h '
+            . 'on=connect,error,timeout,http_500,http_502,http_503,http_504,check fallback=@other'),
+    'breakers around other things' => "$zone upstream a { least_conn; server 127.0.0.1:1; gitpod_breaker; keepalive 2; }"
+        . 'upstream b { gitpod_route; keepalive 2; gitpod_breaker fallback=/else?where=1; }',
     'the zone after what needs it' => "gitpod_redis unix:/x.sock; $zone",
 );
 for my $what (sort keys %good) {
@@ -96,6 +101,23 @@ my @bad = (
     ['activity that nobody is told', "$zone server { gitpod_activity on; }", qr/"gitpod_activity" needs "gitpod_manager"/],
     ['activity of an unknown kind', "$zone gitpod_manager unix:/x.sock; gitpod_activity sometimes;", qr/takes "off", or "on" and ports=/],
     ['activity of unknown ports', "$zone gitpod_manager unix:/x.sock; gitpod_activity on ports=some;", qr/invalid parameter "ports=some": ports= takes none, owner or all/],
+    ['a breaker with an unknown parameter', breaker('tries=3'), qr/"gitpod_breaker" does not know "tries=3": it takes name=, failures=.* in .*nginx.conf:\d+/],
+    ['a breaker that never opens', breaker('failures=0 ratio=0'), qr/would never open: set one of them in/],
+    ['a breaker with a cap below its base', breaker('base=10s cap=5s'), qr/"cap" of "gitpod_breaker" is 5000ms, below "base", 10000ms: raise it/],
+    ['a breaker with a share above all', breaker('ratio=101'), qr/"ratio=101" of "gitpod_breaker" must be per cent, 0 to 100/],
+    ['a breaker with no probe', breaker('half_open=0'), qr/"half_open=0" of "gitpod_breaker" must be a number of 1 to 8/],
+    ['a breaker with a window of nothing', breaker('window=0'), qr/"window=0" of "gitpod_breaker" must be a time of 100ms to 1h/],
+    ['a breaker with a time that is none', breaker('base=soon'), qr/"base=soon" of "gitpod_breaker" must be a time of 10ms to 1h/],
+    ['a breaker with an unknown reason', breaker('on=error,http_404'), qr/"on=error,http_404" of "gitpod_breaker" must be a list, with commas, of connect/],
+    ['a breaker with half a list', breaker('on=error,'), qr/"on=error," of "gitpod_breaker" must be a list/],
+    ['a breaker with a fallback to nowhere', breaker('fallback=other'), qr/does not know "fallback=other".*fallback=\@name or fallback=\/uri/],
+    ['a breaker of a strange name', breaker('', '"a b"'), qr/"a b" cannot be the name of a breaker: give it one with name=/],
+    ['two breakers in one upstream', breaker('; gitpod_breaker'), qr/"gitpod_breaker" directive is duplicate/],
+    ['two breakers of one name', breaker('name=x') . 'upstream v { server 127.0.0.1:1; gitpod_breaker name=x; }', qr/another "gitpod_breaker" of the name "x": set name=/],
+    ['33 breakers', $zone . join('', map { "upstream u$_ { server 127.0.0.1:1; gitpod_breaker; }" } 1 .. 33), qr/32 are allowed/],
+    ['a breaker without a zone', 'upstream u { server 127.0.0.1:1; gitpod_breaker; }', qr/"gitpod_breaker" of upstream "u" needs "gitpod_zone" in http/],
+    ['a breaker before the method', "$zone upstream u { server 127.0.0.1:1; gitpod_breaker; least_conn; }", qr/"gitpod_breaker" of upstream "u" must come after the load-balancing/],
+    ['a breaker before the route', "$zone upstream u { gitpod_breaker; gitpod_route; }", qr/must come first in its upstream/],
     ['an unknown probe', "$zone server { location / { gitpod_probe health; } }", qr/invalid value "health"/],
     ['a probe without a zone', 'server { location / { gitpod_probe live; } }', qr/needs "gitpod_zone" before it/],
 );

@@ -94,6 +94,10 @@
 
 #define GP_HEADER_OWNER_TOKEN    "x-gitpod-owner-token"
 
+/* ---- answers of the gateway's own ---- */
+
+#define GP_HEADER_BREAKER        "Gitpod-Breaker" /* "<name>; state=open; reason=connect; retry_ms=1200" */
+
 /* ---- tokens (docs/contracts/tokens.md) ---- */
 
 #define GP_TOKEN_ALG             "ES256"
