@@ -237,6 +237,7 @@ static void
 ngx_http_gitpod_ctx_cleanup(void *data)
 {
     ngx_http_gitpod_activity_unwatch(data);
+    ngx_http_gitpod_wake_leave(data);
     ngx_http_gitpod_live_remove(data);
     ngx_http_gitpod_limit_release(data);
     ngx_http_gitpod_token_abandon(data);

@@ -19,6 +19,8 @@ static char *ngx_http_gitpod_manager(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_gitpod_activity(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_gitpod_wake_conf(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 static ngx_int_t ngx_http_gitpod_manager_init_process(ngx_cycle_t *cycle);
 static void ngx_http_gitpod_manager_exit_process(ngx_cycle_t *cycle);
 
@@ -35,6 +37,14 @@ static ngx_command_t  ngx_http_gitpod_manager_commands[] = {
     { ngx_string("gitpod_activity"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
       ngx_http_gitpod_activity,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("gitpod_wake"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF
+                        |NGX_CONF_TAKE123,
+      ngx_http_gitpod_wake_conf,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
@@ -84,6 +94,7 @@ ngx_http_gitpod_manager_create_main_conf(ngx_conf_t *cf)
      *
      *     mmcf->addr.sockaddr = NULL;
      *     mmcf->activity = 0;
+     *     mmcf->start = 0;
      */
 
     mmcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_gitpod_manager_main_conf_t));
@@ -113,9 +124,11 @@ ngx_http_gitpod_manager_init_main_conf(ngx_conf_t *cf, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    if (mmcf->activity && mmcf->addr.sockaddr == NULL) {
+    if ((mmcf->activity || mmcf->start) && mmcf->addr.sockaddr == NULL) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "\"gitpod_activity\" needs \"gitpod_manager\"");
+                      "\"%s\" needs \"gitpod_manager\"",
+                      mmcf->activity ? "gitpod_activity"
+                                     : "gitpod_wake ... start");
         return NGX_CONF_ERROR;
     }
 
@@ -135,6 +148,9 @@ ngx_http_gitpod_manager_create_loc_conf(ngx_conf_t *cf)
 
     mlcf->activity = NGX_CONF_UNSET;
     mlcf->ports = NGX_CONF_UNSET_UINT;
+    mlcf->wake = NGX_CONF_UNSET_MSEC;
+    mlcf->waiters = NGX_CONF_UNSET_UINT;
+    mlcf->start = NGX_CONF_UNSET_UINT;
 
     return mlcf;
 }
@@ -150,6 +166,12 @@ ngx_http_gitpod_manager_merge_loc_conf(ngx_conf_t *cf, void *parent,
     ngx_conf_merge_value(conf->activity, prev->activity, 0);
     ngx_conf_merge_uint_value(conf->ports, prev->ports,
                               NGX_HTTP_GITPOD_ACTIVITY_PORTS_OWNER);
+
+    /* the three belong together: whoever sets one has set all */
+
+    ngx_conf_merge_msec_value(conf->wake, prev->wake, 0);
+    ngx_conf_merge_uint_value(conf->waiters, prev->waiters, 0);
+    ngx_conf_merge_uint_value(conf->start, prev->start, 0);
 
     return NGX_CONF_OK;
 }
@@ -276,6 +298,74 @@ ngx_http_gitpod_activity(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+static char *
+ngx_http_gitpod_wake_conf(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_gitpod_manager_loc_conf_t *mlcf = conf;
+
+    ngx_int_t                             n;
+    ngx_str_t                            *value, text;
+    ngx_uint_t                            i;
+    ngx_http_gitpod_manager_main_conf_t  *mmcf;
+
+    if (mlcf->wake != NGX_CONF_UNSET_MSEC) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    mlcf->wake = 0;
+    mlcf->waiters = 64;
+    mlcf->start = 0;
+
+    if (ngx_strcmp(value[1].data, "off") == 0 && cf->args->nelts == 2) {
+        return NGX_CONF_OK;
+    }
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (ngx_strcmp(value[i].data, "start") == 0) {
+            mmcf = ngx_http_conf_get_module_main_conf(cf,
+                                              ngx_http_gitpod_manager_module);
+            mmcf->start = 1;
+            mlcf->start = 1;
+            continue;
+        }
+
+        if (ngx_strncmp(value[i].data, "wait=", 5) == 0) {
+            text.data = value[i].data + 5;
+            text.len = value[i].len - 5;
+            n = ngx_parse_time(&text, 0);
+
+            if (n >= 1000 && n <= 300000) {
+                mlcf->wake = (ngx_msec_t) n;
+                continue;
+            }
+
+        } else if (ngx_strncmp(value[i].data, "waiters=", 8) == 0) {
+            n = ngx_atoi(value[i].data + 8, value[i].len - 8);
+
+            if (n >= 1 && n <= 1024) {
+                mlcf->waiters = (ngx_uint_t) n;
+                continue;
+            }
+        }
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\": it is \"off\", or "
+                           "wait= of 1s to 5m, waiters= of 1 to 1024, start",
+                           &value[i]);
+        return NGX_CONF_ERROR;
+    }
+
+    if (mlcf->wake == 0) {
+        return "needs \"wait=\"";
+    }
+
+    return NGX_CONF_OK;
+}
+
+
 static ngx_int_t
 ngx_http_gitpod_manager_init_process(ngx_cycle_t *cycle)
 {
@@ -309,4 +399,5 @@ static void
 ngx_http_gitpod_manager_exit_process(ngx_cycle_t *cycle)
 {
     ngx_http_gitpod_activity_exit();
+    ngx_http_gitpod_wake_exit();
 }

@@ -1,7 +1,7 @@
 
 /*
  * What the gateway tells ws_manager and asks of it, outside of any client's
- * request: who is at work where.
+ * request: who is at work where, and what is to be started for whom.
  */
 
 
@@ -26,12 +26,16 @@ typedef struct {
     ngx_msec_t           interval;      /* of reports */
     ngx_msec_t           timeout;       /* of each call */
     ngx_uint_t           activity;      /* somewhere it is on */
+    ngx_uint_t           start;         /* somewhere wake may */
 } ngx_http_gitpod_manager_main_conf_t;
 
 
 typedef struct {
     ngx_flag_t           activity;
     ngx_uint_t           ports;
+    ngx_msec_t           wake;          /* how long to wait; 0: off */
+    ngx_uint_t           waiters;       /* for one workspace, of a worker */
+    ngx_uint_t           start;         /* for the owner's token */
 } ngx_http_gitpod_manager_loc_conf_t;
 
 
@@ -40,6 +44,10 @@ typedef struct {
 void ngx_http_gitpod_activity_init(ngx_cycle_t *cycle,
     ngx_http_gitpod_manager_main_conf_t *mmcf, ngx_gitpod_zone_t *zone);
 void ngx_http_gitpod_activity_exit(void);
+
+/* wake */
+
+void ngx_http_gitpod_wake_exit(void);
 
 
 extern ngx_module_t  ngx_http_gitpod_manager_module;

@@ -82,6 +82,7 @@ typedef enum {
 typedef struct ngx_http_gitpod_limit_s   ngx_http_gitpod_limit_t;
 typedef struct ngx_http_gitpod_ctx_s     ngx_http_gitpod_ctx_t;
 typedef struct ngx_http_gitpod_frames_s  ngx_http_gitpod_frames_t;
+typedef struct ngx_http_gitpod_wait_s    ngx_http_gitpod_wait_t;
 
 typedef ngx_int_t (*ngx_http_gitpod_answer_pt)(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
@@ -129,6 +130,7 @@ struct ngx_http_gitpod_ctx_s {
     ngx_queue_t                    live;
     ngx_str_t                      reason;        /* why it was refused */
     ngx_http_gitpod_frames_t      *frames;        /* of a WebSocket */
+    ngx_http_gitpod_wait_t        *wait;          /* for the workspace */
     ngx_uint_t                     observed;      /* class + 1; 0: none yet */
 
     /* limits */
@@ -301,6 +303,13 @@ void ngx_http_gitpod_activity_unwatch(ngx_http_gitpod_ctx_t *ctx);
 ngx_uint_t ngx_http_gitpod_live_revoked(ngx_gitpod_zone_t *zone,
     ngx_http_gitpod_credential_e credential, ngx_str_t *id, ngx_str_t *user,
     ngx_str_t *workspace, time_t issued);
+
+/* wake: requests that wait for their workspace; NGX_DECLINED: not this one */
+
+ngx_int_t ngx_http_gitpod_wake(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route);
+void ngx_http_gitpod_wake_done(ngx_http_gitpod_ctx_t *ctx);
+void ngx_http_gitpod_wake_leave(ngx_http_gitpod_ctx_t *ctx);
 
 /* variables */
 

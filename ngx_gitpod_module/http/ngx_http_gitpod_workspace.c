@@ -123,7 +123,10 @@ ngx_http_gitpod_workspace_handler(ngx_http_request_t *r)
     rc = ngx_http_gitpod_workspace_address(r, ctx, &route);
 
     if (rc == NGX_DECLINED) {
-        return ngx_http_gitpod_workspace_away(r, ctx);
+        rc = ngx_http_gitpod_wake(r, ctx, &route);
+
+        return (rc == NGX_DECLINED) ? ngx_http_gitpod_workspace_away(r, ctx)
+                                    : rc;
     }
 
     if (rc != NGX_OK) {
@@ -135,6 +138,7 @@ ngx_http_gitpod_workspace_handler(ngx_http_request_t *r)
     ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_REQUEST_OK);
     ngx_http_gitpod_live_add(ctx);
     ngx_http_gitpod_activity_request(r, ctx);
+    ngx_http_gitpod_wake_done(ctx);
 
     return ngx_http_gitpod_protocol_handler(r, ctx);
 }

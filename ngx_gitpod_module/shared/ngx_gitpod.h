@@ -210,6 +210,28 @@ void ngx_gitpod_activity_done(ngx_gitpod_zone_t *zone,
     ngx_gitpod_activity_t *list, ngx_uint_t n);
 
 
+/* wake: who asks ws_manager to start which workspace */
+
+#define NGX_GITPOD_WAKE_TEXT_MAX  160       /* bytes, terminated */
+
+
+/*
+ * instance: the one that has stopped, or empty.
+ * NGX_OK: the caller is to ask, within ms, and tells the end; NGX_AGAIN:
+ * somebody does, or has; NGX_DECLINED: ws_manager refused it lately, text
+ * (NGX_GITPOD_WAKE_TEXT_MAX bytes) says why; NGX_BUSY: too many at once.
+ */
+ngx_int_t ngx_gitpod_wake_begin(ngx_gitpod_zone_t *zone, ngx_str_t *id,
+    ngx_str_t *instance, ngx_msec_t ms, u_char *text);
+
+/* refused: why ws_manager did not, or NULL. */
+void ngx_gitpod_wake_end(ngx_gitpod_zone_t *zone, ngx_str_t *id,
+    ngx_str_t *instance, char *refused);
+
+/* Moves with every refusal: who waits looks again. */
+ngx_atomic_uint_t ngx_gitpod_wakes_refused(ngx_gitpod_zone_t *zone);
+
+
 /*
  * The key set as this worker parsed it; parsed again when the text in the
  * zone moved.  NULL: no key is known yet.  Owned by the zone; valid until the
@@ -268,6 +290,15 @@ typedef enum {
     NGX_GITPOD_N_SUBSCRIBE_REFUSED,         /* too many */
     NGX_GITPOD_N_SUBSCRIBER_SLOW,
     NGX_GITPOD_N_EVENT_SENT,
+
+    /* requests that waited for their workspace, and starts for them */
+    NGX_GITPOD_N_WAKE_RUNNING,
+    NGX_GITPOD_N_WAKE_LATE,
+    NGX_GITPOD_N_WAKE_FAILED,
+    NGX_GITPOD_N_WAKE_FULL,
+    NGX_GITPOD_N_WAKE_GONE,
+    NGX_GITPOD_N_START_OK,
+    NGX_GITPOD_N_START_REFUSED,
 
     /* the feed */
     NGX_GITPOD_N_ROUTE_UPDATED,

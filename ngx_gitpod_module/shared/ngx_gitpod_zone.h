@@ -18,10 +18,11 @@
 
 
 #define NGX_GITPOD_MAGIC            0x676974706f64aa01
-#define NGX_GITPOD_LAYOUT           5
+#define NGX_GITPOD_LAYOUT           6
 
 #define NGX_GITPOD_ZONE_MIN         (1024 * 1024)
 #define NGX_GITPOD_WORKERS_MAX      256     /* two generations of 128 */
+#define NGX_GITPOD_WAKES_MAX        64      /* started for a request at once */
 #define NGX_GITPOD_CHECKS_MAX       32
 #define NGX_GITPOD_CHECK_NAME_MAX   32
 #define NGX_GITPOD_CHECK_TEXT_MAX   128
@@ -94,6 +95,18 @@ struct ngx_gitpod_breaker_s {
 };
 
 
+typedef struct {
+    uint64_t             until_ms;          /* past: free */
+    ngx_pid_t            pid;               /* of who asks; 0: it was asked */
+    u_char               refused;
+    u_char               id_len;
+    u_char               instance_len;
+    u_char               id[GP_WORKSPACE_ID_MAX];
+    u_char               instance[GP_INSTANCE_ID_LEN];
+    u_char               text[NGX_GITPOD_WAKE_TEXT_MAX];
+} ngx_gitpod_wake_t;
+
+
 struct ngx_gitpod_zone_s {
     uint64_t                   magic;
     uint32_t                   layout;
@@ -124,6 +137,8 @@ struct ngx_gitpod_zone_s {
     ngx_gitpod_breaker_t       breakers[NGX_GITPOD_BREAKERS_MAX];
     ngx_gitpod_worker_t        workers[NGX_GITPOD_WORKERS_MAX];
     ngx_gitpod_observe_t       observe;
+    ngx_gitpod_wake_t          wakes[NGX_GITPOD_WAKES_MAX];
+    ngx_atomic_t               wakes_refused;
 };
 
 

@@ -37,6 +37,8 @@ my %good = (
             . 'on=connect,error,timeout,http_500,http_502,http_503,http_504,check fallback=@other'),
     'breakers around other things' => "$zone upstream a { least_conn; server 127.0.0.1:1; gitpod_breaker; keepalive 2; }"
         . 'upstream b { gitpod_route; keepalive 2; gitpod_breaker fallback=/else?where=1; }',
+    'wake' => "$zone gitpod_manager unix:/x.sock; gitpod_wake wait=1s; server { gitpod_wake start waiters=1024 wait=5m; location /a { gitpod_wake off; } }",
+    'wake without a manager' => "$zone gitpod_wake wait=1s waiters=1;",
     'the zone after what needs it' => "gitpod_redis unix:/x.sock; $zone",
 );
 for my $what (sort keys %good) {
@@ -99,6 +101,12 @@ my @bad = (
     ['a manager with no time', "$zone gitpod_manager unix:/x.sock timeout=0;", qr/invalid parameter "timeout=0"/],
     ['two managers', "$zone gitpod_manager unix:/x.sock; gitpod_manager unix:/y.sock;", qr/"gitpod_manager" directive is duplicate/],
     ['activity that nobody is told', "$zone server { gitpod_activity on; }", qr/"gitpod_activity" needs "gitpod_manager"/],
+    ['wake without a time', "$zone gitpod_wake waiters=3;", qr/"gitpod_wake" directive needs "wait="/],
+    ['wake that waits too long', "$zone gitpod_wake wait=6m;", qr/invalid parameter "wait=6m": it is "off", or wait= of 1s to 5m/],
+    ['wake for nobody', "$zone gitpod_wake wait=1s waiters=0;", qr/invalid parameter "waiters=0"/],
+    ['wake off and on', "$zone gitpod_wake off wait=1s;", qr/invalid parameter "off"/],
+    ['wake twice', "$zone gitpod_wake off; gitpod_wake off;", qr/"gitpod_wake" directive is duplicate/],
+    ['starts that nobody is asked for', "$zone gitpod_wake wait=1s start;", qr/"gitpod_wake ... start" needs "gitpod_manager"/],
     ['activity of an unknown kind', "$zone gitpod_manager unix:/x.sock; gitpod_activity sometimes;", qr/takes "off", or "on" and ports=/],
     ['activity of unknown ports', "$zone gitpod_manager unix:/x.sock; gitpod_activity on ports=some;", qr/invalid parameter "ports=some": ports= takes none, owner or all/],
     ['a breaker with an unknown parameter', breaker('tries=3'), qr/"gitpod_breaker" does not know "tries=3": it takes name=, failures=.* in .*nginx.conf:\d+/],

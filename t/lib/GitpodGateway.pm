@@ -514,6 +514,13 @@ sub answer {
         close $f;
         return "Status: 200 OK\r\nContent-Type: application/json\r\n\r\n{}";
     }
+    if ($path =~ m{/StartWorkspace$}) {
+        my $does = -f "$self->{dir}/start" ? slurp("$self->{dir}/start") : '';
+        spew("$self->{dir}/started", $JSON->encode({ caller => $env->{GITPOD_CALLER}, body => $JSON->decode($body) }));
+        sleep 20 if $does eq 'hang';
+        return "Status: 429 Too Many Requests\r\nContent-Type: application/json\r\n\r\n$does" if $does;
+        return "Status: 200 OK\r\nContent-Type: application/json\r\n\r\n" . $JSON->encode({ workspace => { id => 'x' x 20_000 } });
+    }
     my %seen = (service => $service, body_length => length $body, params => { map { $_ => $env->{$_} } keys %$env });
     return "Status: 200 OK\r\nContent-Type: application/json\r\n\r\n" . $JSON->encode(\%seen);
 }
@@ -765,6 +772,25 @@ sub send {
     local $SIG{PIPE} = 'IGNORE';
     print $s join("\r\n", @lines), "\r\n\r\n", $body // '';
     return $s;
+}
+
+# Sends a request and returns its connection, for response() later.
+sub send_request {
+    my ($self, $host, $method, $path, $headers, $body) = @_;
+    my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{port}) or die "cannot connect: $!";
+    my @lines = ("$method $path HTTP/1.1", "Host: $host");
+    my @pairs = @{ $headers // [] };
+    while (my ($name, $value) = splice @pairs, 0, 2) { push @lines, "$name: $value" }
+    push @lines, 'Content-Length: ' . length $body if defined $body;
+    print {$s} join("\r\n", @lines), "\r\n\r\n", $body // '';
+    $s->flush;
+    return $s;
+}
+
+# Whether nothing has come on a connection for so many seconds.
+sub silent {
+    my ($s, $seconds) = @_;
+    return !IO::Select->new($s)->can_read($seconds // 0.2);
 }
 
 sub response {

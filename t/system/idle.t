@@ -70,5 +70,8 @@ is($s->phase($typing), 'PHASE_RUNNING', 'one that somebody types in goes on');
 ok(alive($busy), 'connected');
 my $seen = $s->workspace($typing)->{spec}{lastUserActivity};
 like($seen // '', qr/^20\d\d-/, "it was used $seen");
+my $r = $s->workspace_http($idle, '/healthz');
+is($r->{status}, 200, 'a request with the owner\'s token starts a stopped one and waits for it') or diag($r->{body});
+is($s->phase($idle), 'PHASE_RUNNING', 'it runs');
 $s->down;
 done_testing();
