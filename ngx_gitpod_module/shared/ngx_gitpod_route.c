@@ -1,62 +1,42 @@
 
 /*
  * Routes: one record per workspace id (docs/contracts/redis.md).  Text from
- * outside becomes a record here, once; requests only copy it.
+ * outside becomes a record once; requests only copy it.
  */
 
 
 #include "ngx_gitpod_zone.h"
-#include "ngx_gitpod_json.h"
-#include "core/id.h"
 
 
 #define NGX_GITPOD_ROUTE_TELL_S  60     /* between lines about a full table */
 
 
-static ngx_int_t ngx_gitpod_route_parse(json_t *json, ngx_str_t *id,
-    ngx_gitpod_route_t *route, ngx_array_t *cidrs, const char **why);
-static ngx_int_t ngx_gitpod_route_parse_head(json_t *json, ngx_str_t *id,
-    ngx_gitpod_route_t *route, const char **why);
-static ngx_int_t ngx_gitpod_route_parse_address(json_t *json,
-    ngx_gitpod_route_t *route, ngx_array_t *cidrs, const char **why);
-static ngx_int_t ngx_gitpod_route_parse_digest(json_t *json,
-    ngx_gitpod_route_t *route, const char **why);
-static ngx_int_t ngx_gitpod_route_parse_ports(json_t *json,
-    ngx_gitpod_route_t *route, const char **why);
-static ngx_int_t ngx_gitpod_route_parse_port(json_t *json,
-    ngx_gitpod_route_port_t *port, const char **why);
-static ngx_int_t ngx_gitpod_route_parse_text(json_t *json, const char *name,
-    u_char *data, u_char *len, size_t max, const char **why);
-static ngx_int_t ngx_gitpod_route_parse_enum(json_t *json, const char *name,
-    const char **names, ngx_uint_t n, u_char *value, const char **why);
+static void ngx_gitpod_route_pack(ngx_gitpod_route_record_t *record,
+    ngx_gitpod_route_t *route);
+static void ngx_gitpod_route_unpack(ngx_gitpod_route_t *route,
+    ngx_gitpod_route_record_t *record);
+static void ngx_gitpod_route_pack_uuid(u_char *bytes, u_char *text);
+static void ngx_gitpod_route_unpack_uuid(u_char *text, u_char *bytes);
 static void ngx_gitpod_route_apply(ngx_gitpod_zone_t *zone,
     ngx_gitpod_route_t *route, ngx_log_t *log);
-
-
-/* in the order of ngx_gitpod_phase_e */
-
-static const char  *ngx_gitpod_route_phases[] = {
-    "unknown", "preparing", "building", "pending", "creating",
-    "initializing", "running", "stopping", "stopped"
-};
-
-
-static const char  *ngx_gitpod_route_admissions[] = {
-    "owner", "everyone"
-};
 
 
 ngx_int_t
 ngx_gitpod_route_get(ngx_gitpod_zone_t *zone, ngx_str_t *id,
     ngx_gitpod_route_t *copy)
 {
-    if (ngx_gitpod_table_get(&zone->routes, id->data, id->len, copy)
-        != NGX_OK)
+    ngx_gitpod_route_record_t  record;
+
+    if (ngx_gitpod_table_get(&zone->routes, id->data, id->len, &record)
+        != NGX_OK
+        || record.deleted || record.refused)
     {
         return NGX_DECLINED;
     }
 
-    return (copy->deleted || copy->refused) ? NGX_DECLINED : NGX_OK;
+    ngx_gitpod_route_unpack(copy, &record);
+
+    return NGX_OK;
 }
 
 
@@ -102,26 +82,13 @@ ngx_int_t
 ngx_gitpod_route_feed(ngx_gitpod_zone_t *zone, ngx_str_t *id, ngx_str_t *text,
     ngx_array_t *cidrs, ngx_log_t *log)
 {
-    json_t              *json;
     ngx_str_t            name;
     const char          *why;
-    json_error_t         error;
     ngx_gitpod_route_t   route;
-
-    why = "longer than a record may be";
-    json = NULL;
 
     ngx_memzero(&route, sizeof(ngx_gitpod_route_t));
 
-    if (text->len <= GP_ROUTE_RECORD_MAX) {
-        json = json_loadb((char *) text->data, text->len,
-                          JSON_REJECT_DUPLICATES, &error);
-        why = "not JSON";
-    }
-
-    if (json == NULL
-        || ngx_gitpod_route_parse(json, id, &route, cidrs, &why) != NGX_OK)
-    {
+    if (ngx_gitpod_route_parse(text, id, &route, cidrs, &why) != NGX_OK) {
         ngx_str_null(&name);
 
         if (id && id->len <= GP_WORKSPACE_ID_MAX) {
@@ -145,8 +112,6 @@ ngx_gitpod_route_feed(ngx_gitpod_zone_t *zone, ngx_str_t *id, ngx_str_t *text,
         route.refused = 1;
     }
 
-    json_decref(json);
-
     if (route.id_len && route.version) {
         ngx_gitpod_route_apply(zone, &route, log);
     }
@@ -155,326 +120,17 @@ ngx_gitpod_route_feed(ngx_gitpod_zone_t *zone, ngx_str_t *id, ngx_str_t *text,
 }
 
 
-static ngx_int_t
-ngx_gitpod_route_parse(json_t *json, ngx_str_t *id, ngx_gitpod_route_t *route,
-    ngx_array_t *cidrs, const char **why)
-{
-    if (ngx_gitpod_route_parse_head(json, id, route, why) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    if (route->deleted) {
-        return NGX_OK;
-    }
-
-    if (ngx_gitpod_route_parse_text(json, "instance", route->instance,
-                                    &route->instance_len, GP_INSTANCE_ID_LEN,
-                                    why)
-        != NGX_OK
-        || ngx_gitpod_route_parse_text(json, "owner", route->owner,
-                                       &route->owner_len, GP_USER_ID_LEN, why)
-           != NGX_OK
-        || ngx_gitpod_route_parse_enum(json, "phase", ngx_gitpod_route_phases,
-                                       NGX_GITPOD_PHASE_STOPPED + 1,
-                                       &route->phase, why)
-           != NGX_OK
-        || ngx_gitpod_route_parse_enum(json, "admission",
-                                       ngx_gitpod_route_admissions,
-                                       NGX_GITPOD_ADMIT_EVERYONE + 1,
-                                       &route->admission, why)
-           != NGX_OK
-        || ngx_gitpod_route_parse_digest(json, route, why) != NGX_OK
-        || ngx_gitpod_route_parse_ports(json, route, why) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    return ngx_gitpod_route_parse_address(json, route, cidrs, why);
-}
-
-
-static ngx_int_t
-ngx_gitpod_route_parse_head(json_t *json, ngx_str_t *id,
-    ngx_gitpod_route_t *route, const char **why)
-{
-    size_t       len;
-    json_t      *value;
-    const char  *text;
-
-    if (!json_is_object(json)) {
-        *why = "not a JSON object";
-        return NGX_ERROR;
-    }
-
-    value = json_object_get(json, "id");
-    text = json_string_value(value);
-    len = json_string_length(value);
-
-    if (text == NULL
-        || !gp_id_workspace_valid(text, len)
-        || (id && (id->len != len || ngx_memcmp(id->data, text, len) != 0)))
-    {
-        *why = "\"id\" is not a workspace id, or not that of its field";
-        return NGX_ERROR;
-    }
-
-    value = json_object_get(json, "version");
-
-    if (!json_is_integer(value) || json_integer_value(value) <= 0) {
-        *why = "\"version\" is not a positive integer";
-        return NGX_ERROR;
-    }
-
-    ngx_memcpy(route->id, text, len);
-    route->id_len = (u_char) len;
-    route->version = (uint64_t) json_integer_value(value);
-
-    value = json_object_get(json, "deleted");
-
-    if (value && !json_is_boolean(value)) {
-        *why = "\"deleted\" is not true or false";
-        return NGX_ERROR;
-    }
-
-    route->deleted = json_is_true(value);
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_gitpod_route_parse_text(json_t *json, const char *name, u_char *data,
-    u_char *len, size_t max, const char **why)
-{
-    size_t       n;
-    json_t      *value;
-    const char  *text;
-
-    value = json_object_get(json, name);
-
-    if (value == NULL || json_is_null(value)) {
-        return NGX_OK;
-    }
-
-    text = json_string_value(value);
-    n = json_string_length(value);
-
-    if (text == NULL || n > max || !gp_id_uuid_valid(text, n)) {
-        *why = "\"instance\" or \"owner\" is not a UUID";
-        return NGX_ERROR;
-    }
-
-    ngx_memcpy(data, text, n);
-    *len = (u_char) n;
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_gitpod_route_parse_enum(json_t *json, const char *name,
-    const char **names, ngx_uint_t n, u_char *value, const char **why)
-{
-    json_t      *member;
-    ngx_uint_t   i;
-    const char  *text;
-
-    member = json_object_get(json, name);
-
-    if (member == NULL || json_is_null(member)) {
-        return NGX_OK;
-    }
-
-    text = json_string_value(member);
-
-    if (text) {
-        for (i = 0; i < n; i++) {
-            if (ngx_strcmp(text, names[i]) == 0) {
-                *value = (u_char) i;
-                return NGX_OK;
-            }
-        }
-    }
-
-    *why = "\"phase\" or \"admission\" has an unknown value";
-    return NGX_ERROR;
-}
-
-
-static ngx_int_t
-ngx_gitpod_route_parse_digest(json_t *json, ngx_gitpod_route_t *route,
-    const char **why)
-{
-    json_t      *value;
-    ngx_int_t    n;
-    ngx_str_t    text;
-    ngx_uint_t   i;
-
-    value = json_object_get(json, "owner_token_sha256");
-
-    if (value == NULL || json_is_null(value)) {
-        return NGX_OK;
-    }
-
-    *why = "\"owner_token_sha256\" is not 64 hexadecimal digits";
-
-    text = ngx_gitpod_json_text(value);
-
-    if (text.data == NULL || text.len != 2 * NGX_GITPOD_DIGEST_LEN) {
-        return NGX_ERROR;
-    }
-
-    for (i = 0; i < NGX_GITPOD_DIGEST_LEN; i++) {
-        n = ngx_hextoi(text.data + 2 * i, 2);
-
-        if (n == NGX_ERROR) {
-            return NGX_ERROR;
-        }
-
-        route->digest[i] = (u_char) n;
-    }
-
-    route->owner_token = 1;
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_gitpod_route_parse_ports(json_t *json, ngx_gitpod_route_t *route,
-    const char **why)
-{
-    json_t  *value;
-    size_t   i, n;
-
-    value = json_object_get(json, "ports");
-
-    if (value == NULL || json_is_null(value)) {
-        return NGX_OK;
-    }
-
-    n = json_array_size(value);
-
-    if (!json_is_array(value) || n > GP_ROUTE_PORTS_MAX) {
-        *why = "\"ports\" is not an array of at most 16";
-        return NGX_ERROR;
-    }
-
-    for (i = 0; i < n; i++) {
-        if (ngx_gitpod_route_parse_port(json_array_get(value, i),
-                                        &route->ports[i], why)
-            != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-    }
-
-    route->ports_n = (u_char) n;
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_gitpod_route_parse_port(json_t *json, ngx_gitpod_route_port_t *port,
-    const char **why)
-{
-    u_char               visible, protocol;
-    json_t              *value;
-    json_int_t           n;
-
-    static const char  *visibilities[] = { "private", "public" };
-    static const char  *protocols[] = { "http", "https", "h2c", "grpc" };
-
-    visible = 0;
-    protocol = 0;
-
-    value = json_object_get(json, "port");
-    n = json_integer_value(value);
-
-    *why = "a member of \"ports\" is not a port";
-
-    if (!json_is_integer(value) || n < 1 || n > 65535
-        || ngx_gitpod_route_parse_enum(json, "visibility", visibilities, 2,
-                                       &visible, why)
-           != NGX_OK
-        || ngx_gitpod_route_parse_enum(json, "protocol", protocols,
-                                       NGX_GITPOD_PROTOCOL_GRPC + 1,
-                                       &protocol, why)
-           != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    port->port = (uint16_t) n;
-    port->visible = visible & 1;
-    port->protocol = protocol & 3;
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_gitpod_route_parse_address(json_t *json, ngx_gitpod_route_t *route,
-    ngx_array_t *cidrs, const char **why)
-{
-    json_t           *value;
-    ngx_str_t         text;
-    struct in6_addr   addr6;
-    in_addr_t         addr;
-
-    value = json_object_get(json, "address");
-
-    if (value == NULL || json_is_null(value)
-        || (json_is_string(value) && json_string_length(value) == 0))
-    {
-        return NGX_OK;
-    }
-
-    text = ngx_gitpod_json_text(value);
-
-    *why = "\"address\" is not an IPv4 or IPv6 address";
-
-    if (text.data == NULL) {
-        return NGX_ERROR;
-    }
-
-    addr = ngx_inet_addr(text.data, text.len);
-
-    if (addr != INADDR_NONE) {
-        route->u.sin.sin_family = AF_INET;
-        route->u.sin.sin_addr.s_addr = addr;
-        route->socklen = sizeof(struct sockaddr_in);
-
-    } else if (ngx_inet6_addr(text.data, text.len, addr6.s6_addr) == NGX_OK) {
-        route->u.sin6.sin6_family = AF_INET6;
-        route->u.sin6.sin6_addr = addr6;
-        route->socklen = sizeof(struct sockaddr_in6);
-
-    } else {
-        return NGX_ERROR;
-    }
-
-    if (cidrs == NULL
-        || ngx_cidr_match(&route->u.sockaddr, cidrs) != NGX_OK)
-    {
-        *why = "\"address\" is outside of gitpod_route_cidr";
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
-}
-
-
 static void
 ngx_gitpod_route_apply(ngx_gitpod_zone_t *zone, ngx_gitpod_route_t *route,
     ngx_log_t *log)
 {
-    ngx_int_t             rc;
-    ngx_gitpod_route_t   *old;
-    ngx_gitpod_counter_e  counter;
+    ngx_int_t                   rc;
+    ngx_gitpod_counter_e        counter;
+    ngx_gitpod_route_record_t  *old, record;
 
-    static time_t         told;
+    static time_t               told;
+
+    ngx_gitpod_route_pack(&record, route);
 
     ngx_gitpod_zone_lock(zone);
 
@@ -487,7 +143,7 @@ ngx_gitpod_route_apply(ngx_gitpod_zone_t *zone, ngx_gitpod_route_t *route,
 
     } else {
         rc = ngx_gitpod_table_set(&zone->routes, route->id, route->id_len,
-                                  route);
+                                  &record);
         counter = (rc == NGX_OK) ? NGX_GITPOD_N_ROUTE_UPDATED
                                  : NGX_GITPOD_N_ROUTE_FULL;
     }
@@ -506,5 +162,127 @@ ngx_gitpod_route_apply(ngx_gitpod_zone_t *zone, ngx_gitpod_route_t *route,
                       "the route of \"%*s\" was dropped: raise gitpod_zone",
                       zone->routes.records_max, (size_t) route->id_len,
                       route->id);
+    }
+}
+
+
+static void
+ngx_gitpod_route_pack(ngx_gitpod_route_record_t *record,
+    ngx_gitpod_route_t *route)
+{
+    ngx_memzero(record, sizeof(ngx_gitpod_route_record_t));
+
+    record->version = route->version;
+    record->phase = route->phase;
+    record->admission = route->admission;
+    record->ports_n = route->ports_n;
+    record->deleted = route->deleted;
+    record->refused = route->refused;
+    record->owner_token = route->owner_token;
+
+    if (route->socklen == sizeof(struct sockaddr_in)) {
+        record->address_len = 4;
+        ngx_memcpy(record->address, &route->u.sin.sin_addr, 4);
+
+    } else if (route->socklen) {
+        record->address_len = 16;
+        ngx_memcpy(record->address, &route->u.sin6.sin6_addr, 16);
+    }
+
+    if (route->instance_len) {
+        record->instance_set = 1;
+        ngx_gitpod_route_pack_uuid(record->instance, route->instance);
+    }
+
+    if (route->owner_len) {
+        record->owner_set = 1;
+        ngx_gitpod_route_pack_uuid(record->owner, route->owner);
+    }
+
+    ngx_memcpy(record->digest, route->digest, NGX_GITPOD_DIGEST_LEN);
+    ngx_memcpy(record->ports, route->ports, sizeof(record->ports));
+}
+
+
+static void
+ngx_gitpod_route_unpack(ngx_gitpod_route_t *route,
+    ngx_gitpod_route_record_t *record)
+{
+    ngx_memzero(route, offsetof(ngx_gitpod_route_t, digest));
+
+    route->version = record->version;
+    route->phase = record->phase;
+    route->admission = record->admission;
+    route->ports_n = record->ports_n;
+    route->owner_token = record->owner_token;
+
+    switch (record->address_len) {
+
+    case 4:
+        route->u.sin.sin_family = AF_INET;
+        ngx_memcpy(&route->u.sin.sin_addr, record->address, 4);
+        route->socklen = sizeof(struct sockaddr_in);
+        break;
+
+    case 16:
+        route->u.sin6.sin6_family = AF_INET6;
+        ngx_memcpy(&route->u.sin6.sin6_addr, record->address, 16);
+        route->socklen = sizeof(struct sockaddr_in6);
+        break;
+
+    default:
+        break;
+    }
+
+    if (record->instance_set) {
+        route->instance_len = GP_INSTANCE_ID_LEN;
+        ngx_gitpod_route_unpack_uuid(route->instance, record->instance);
+    }
+
+    if (record->owner_set) {
+        route->owner_len = GP_USER_ID_LEN;
+        ngx_gitpod_route_unpack_uuid(route->owner, record->owner);
+    }
+
+    ngx_memcpy(route->digest, record->digest, NGX_GITPOD_DIGEST_LEN);
+    ngx_memcpy(route->ports, record->ports,
+               record->ports_n * sizeof(ngx_gitpod_route_port_t));
+}
+
+
+/* The text was judged by gp_id_uuid_valid(): lower case, dashes in place. */
+
+static void
+ngx_gitpod_route_pack_uuid(u_char *bytes, u_char *text)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < 16; i++) {
+
+        if (*text == '-') {
+            text++;
+        }
+
+        bytes[i] = (u_char) ngx_hextoi(text, 2);
+        text += 2;
+    }
+}
+
+
+static void
+ngx_gitpod_route_unpack_uuid(u_char *text, u_char *bytes)
+{
+    ngx_uint_t     i;
+
+    static u_char  hex[] = "0123456789abcdef";
+
+    for (i = 0; i < 16; i++) {
+
+        if (i == 4 || i == 6 || i == 8 || i == 10) {
+            *text++ = '-';
+        }
+
+        *text++ = hex[bytes[i] >> 4];
+        *text++ = hex[bytes[i] & 0xf];
     }
 }

@@ -6,19 +6,21 @@
 #define NGX_GITPOD_TABLE_RETRIES  1000  /* a writer needs < 1 us a turn */
 
 
+/*
+ * The key and two values follow.  A key is written only while the current slot
+ * is dead, so whoever found it live and then compares, or copies, must look
+ * whether the sequence moved.
+ */
+
 typedef struct {
     uint64_t    seq;                    /* slot seq & 1 is the current one */
     uint32_t    hash;
     uint32_t    touched;
     uint32_t    next;                   /* free record + 1 */
-    uint32_t    referenced;             /* read since the hand came by */
+    u_char      live[2];                /* of the slots */
+    u_char      key_len;
+    u_char      referenced;             /* read since the hand came by */
 } ngx_gitpod_record_t;
-
-
-typedef struct {
-    uint32_t    live;
-    uint32_t    key_len;
-} ngx_gitpod_slot_t;
 
 
 #define ngx_gitpod_table_align(n)  (((n) + 7) & ~(uint32_t) 7)
@@ -27,24 +29,23 @@ typedef struct {
     ((ngx_gitpod_record_t *)                                                  \
      (void *) ((t)->records + (size_t) (n) * (t)->record_size))
 
-#define ngx_gitpod_table_slot(t, rec, seq)                                    \
-    ((ngx_gitpod_slot_t *)                                                    \
-     (void *) ((u_char *) (rec) + sizeof(ngx_gitpod_record_t)                 \
-               + (size_t) ((seq) & 1) * (t)->slot_size))
+#define ngx_gitpod_table_key(rec)                                             \
+    ((u_char *) (rec) + sizeof(ngx_gitpod_record_t))
 
-#define ngx_gitpod_table_key(slot)                                            \
-    ((u_char *) (slot) + sizeof(ngx_gitpod_slot_t))
+#define ngx_gitpod_table_value(t, rec, seq)                                   \
+    (ngx_gitpod_table_key(rec) + ngx_gitpod_table_align((t)->key_max)         \
+     + (size_t) ((seq) & 1) * (t)->slot_size)
 
-#define ngx_gitpod_table_value(t, slot)                                       \
-    ((u_char *) (slot) + sizeof(ngx_gitpod_slot_t)                            \
-     + ngx_gitpod_table_align((t)->key_max))
+#define ngx_gitpod_table_live(rec)  ((rec)->live[(rec)->seq & 1])
 
 
 static uint32_t ngx_gitpod_table_index_size(uint32_t records_max);
 static uint32_t ngx_gitpod_table_place(ngx_gitpod_table_t *table, u_char *key,
     size_t len, uint32_t hash);
+static void ngx_gitpod_table_name(ngx_gitpod_table_t *table, uint32_t n,
+    u_char *key, size_t len);
 static void ngx_gitpod_table_write(ngx_gitpod_table_t *table, uint32_t n,
-    u_char *key, size_t len, const void *value);
+    const void *value);
 static uint32_t ngx_gitpod_table_alloc(ngx_gitpod_table_t *table);
 static void ngx_gitpod_table_enter(ngx_gitpod_table_t *table, uint32_t n,
     uint32_t hash);
@@ -71,9 +72,8 @@ ngx_gitpod_table_size(uint32_t records_max, uint32_t key_max,
     size_t  record;
 
     record = sizeof(ngx_gitpod_record_t)
-             + 2 * (sizeof(ngx_gitpod_slot_t)
-                    + ngx_gitpod_table_align(key_max)
-                    + ngx_gitpod_table_align(value_size));
+             + ngx_gitpod_table_align(key_max)
+             + 2 * (size_t) ngx_gitpod_table_align(value_size);
 
     return record * records_max
            + 2 * sizeof(uint32_t) * ngx_gitpod_table_index_size(records_max);
@@ -92,10 +92,10 @@ ngx_gitpod_table_init(ngx_gitpod_table_t *table, u_char *memory,
     table->index_size = ngx_gitpod_table_index_size(records_max);
     table->key_max = key_max;
     table->value_size = value_size;
-    table->slot_size = sizeof(ngx_gitpod_slot_t)
-                       + ngx_gitpod_table_align(key_max)
-                       + ngx_gitpod_table_align(value_size);
-    table->record_size = sizeof(ngx_gitpod_record_t) + 2 * table->slot_size;
+    table->slot_size = ngx_gitpod_table_align(value_size);
+    table->record_size = sizeof(ngx_gitpod_record_t)
+                         + ngx_gitpod_table_align(key_max)
+                         + 2 * table->slot_size;
 
     index = sizeof(uint32_t) * table->index_size;
 
@@ -167,19 +167,17 @@ static ngx_int_t
 ngx_gitpod_table_match(ngx_gitpod_table_t *table, ngx_gitpod_record_t *rec,
     u_char *key, size_t len, void *value)
 {
-    uint64_t            seq;
-    ngx_uint_t          tries;
-    ngx_gitpod_slot_t  *slot;
+    uint64_t    seq;
+    ngx_uint_t  tries;
 
     for (tries = 0; tries < NGX_GITPOD_TABLE_RETRIES; tries++) {
 
         seq = __atomic_load_n(&rec->seq, __ATOMIC_ACQUIRE);
-        slot = ngx_gitpod_table_slot(table, rec, seq);
 
-        if (slot->live && slot->key_len == len
-            && ngx_memcmp(ngx_gitpod_table_key(slot), key, len) == 0)
+        if (rec->live[seq & 1] && rec->key_len == len
+            && ngx_memcmp(ngx_gitpod_table_key(rec), key, len) == 0)
         {
-            ngx_memcpy(value, ngx_gitpod_table_value(table, slot),
+            ngx_memcpy(value, ngx_gitpod_table_value(table, rec, seq),
                        table->value_size);
 
             __atomic_thread_fence(__ATOMIC_ACQUIRE);
@@ -213,7 +211,6 @@ ngx_gitpod_table_place(ngx_gitpod_table_t *table, u_char *key, size_t len,
     uint32_t hash)
 {
     uint32_t              i, mask, n, *index;
-    ngx_gitpod_slot_t    *slot;
     ngx_gitpod_record_t  *rec;
 
     index = table->index[table->active & 1];
@@ -236,10 +233,8 @@ ngx_gitpod_table_place(ngx_gitpod_table_t *table, u_char *key, size_t len,
             continue;
         }
 
-        slot = ngx_gitpod_table_slot(table, rec, rec->seq);
-
-        if (slot->live && slot->key_len == len
-            && ngx_memcmp(ngx_gitpod_table_key(slot), key, len) == 0)
+        if (ngx_gitpod_table_live(rec) && rec->key_len == len
+            && ngx_memcmp(ngx_gitpod_table_key(rec), key, len) == 0)
         {
             return (hash + i) & mask;
         }
@@ -265,8 +260,7 @@ ngx_gitpod_table_find(ngx_gitpod_table_t *table, u_char *key, size_t len)
     rec = ngx_gitpod_table_record(table,
                               table->index[table->active & 1][place] - 1);
 
-    return ngx_gitpod_table_value(table,
-                              ngx_gitpod_table_slot(table, rec, rec->seq));
+    return ngx_gitpod_table_value(table, rec, rec->seq);
 }
 
 
@@ -294,11 +288,12 @@ ngx_gitpod_table_set(ngx_gitpod_table_t *table, u_char *key, size_t len,
             return NGX_BUSY;
         }
 
+        ngx_gitpod_table_name(table, n, key, len);
         ngx_gitpod_table_enter(table, n, hash);
         table->live++;
     }
 
-    ngx_gitpod_table_write(table, n, key, len, value);
+    ngx_gitpod_table_write(table, n, value);
 
     rec = ngx_gitpod_table_record(table, n);
     rec->touched = table->generation;
@@ -309,27 +304,41 @@ ngx_gitpod_table_set(ngx_gitpod_table_t *table, u_char *key, size_t len,
 }
 
 
+/* The key of a record that is dead. */
+
 static void
-ngx_gitpod_table_write(ngx_gitpod_table_t *table, uint32_t n, u_char *key,
-    size_t len, const void *value)
+ngx_gitpod_table_name(ngx_gitpod_table_t *table, uint32_t n, u_char *key,
+    size_t len)
+{
+    ngx_gitpod_record_t  *rec;
+
+    rec = ngx_gitpod_table_record(table, n);
+
+    /* not before the sequence that made it dead */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+
+    rec->key_len = (u_char) len;
+    ngx_memcpy(ngx_gitpod_table_key(rec), key, len);
+}
+
+
+static void
+ngx_gitpod_table_write(ngx_gitpod_table_t *table, uint32_t n,
+    const void *value)
 {
     uint64_t              seq;
-    ngx_gitpod_slot_t    *slot;
     ngx_gitpod_record_t  *rec;
 
     rec = ngx_gitpod_table_record(table, n);
     seq = rec->seq + 1;
-    slot = ngx_gitpod_table_slot(table, rec, seq);
 
     /* no write to this slot before the sequence that made it idle */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 
-    slot->live = (value != NULL);
-    slot->key_len = (uint32_t) len;
+    rec->live[seq & 1] = (value != NULL);
 
     if (value) {
-        ngx_memcpy(ngx_gitpod_table_key(slot), key, len);
-        ngx_memcpy(ngx_gitpod_table_value(table, slot), value,
+        ngx_memcpy(ngx_gitpod_table_value(table, rec, seq), value,
                    table->value_size);
     }
 
@@ -397,7 +406,7 @@ ngx_gitpod_table_leave(ngx_gitpod_table_t *table, uint32_t place)
     n = table->index[table->active & 1][place] - 1;
     rec = ngx_gitpod_table_record(table, n);
 
-    ngx_gitpod_table_write(table, n, NULL, 0, NULL);
+    ngx_gitpod_table_write(table, n, NULL);
 
     __atomic_add_fetch(&table->structure, 1, __ATOMIC_SEQ_CST);
     __atomic_store_n(&table->index[table->active & 1][place],
@@ -455,7 +464,6 @@ void
 ngx_gitpod_table_evict(ngx_gitpod_table_t *table)
 {
     uint32_t              i, n;
-    ngx_gitpod_slot_t    *slot;
     ngx_gitpod_record_t  *rec;
 
     /* after one turn nothing is referenced, unless readers are very busy */
@@ -464,9 +472,8 @@ ngx_gitpod_table_evict(ngx_gitpod_table_t *table)
         n = table->hand++ % table->high;
 
         rec = ngx_gitpod_table_record(table, n);
-        slot = ngx_gitpod_table_slot(table, rec, rec->seq);
 
-        if (!slot->live) {
+        if (!ngx_gitpod_table_live(rec)) {
             continue;
         }
 
@@ -484,18 +491,16 @@ ngx_gitpod_table_evict(ngx_gitpod_table_t *table)
 void *
 ngx_gitpod_table_walk(ngx_gitpod_table_t *table, uint32_t *n, ngx_str_t *key)
 {
-    ngx_gitpod_slot_t    *slot;
     ngx_gitpod_record_t  *rec;
 
     for ( /* void */ ; *n < table->high; (*n)++) {
         rec = ngx_gitpod_table_record(table, *n);
-        slot = ngx_gitpod_table_slot(table, rec, rec->seq);
 
-        if (slot->live) {
-            key->data = ngx_gitpod_table_key(slot);
-            key->len = slot->key_len;
+        if (ngx_gitpod_table_live(rec)) {
+            key->data = ngx_gitpod_table_key(rec);
+            key->len = rec->key_len;
 
-            return ngx_gitpod_table_value(table, slot);
+            return ngx_gitpod_table_value(table, rec, rec->seq);
         }
     }
 
@@ -506,13 +511,11 @@ ngx_gitpod_table_walk(ngx_gitpod_table_t *table, uint32_t *n, ngx_str_t *key)
 void
 ngx_gitpod_table_drop(ngx_gitpod_table_t *table, uint32_t n)
 {
-    ngx_gitpod_slot_t    *slot;
     ngx_gitpod_record_t  *rec;
 
     rec = ngx_gitpod_table_record(table, n);
-    slot = ngx_gitpod_table_slot(table, rec, rec->seq);
 
-    ngx_gitpod_table_remove(table, ngx_gitpod_table_key(slot), slot->key_len);
+    ngx_gitpod_table_remove(table, ngx_gitpod_table_key(rec), rec->key_len);
 }
 
 
@@ -531,7 +534,6 @@ void
 ngx_gitpod_table_repair(ngx_gitpod_table_t *table)
 {
     uint32_t              i, mask, n, *index;
-    ngx_gitpod_slot_t    *slot;
     ngx_gitpod_record_t  *rec;
 
     __atomic_add_fetch(&table->structure, 1, __ATOMIC_SEQ_CST);
@@ -545,9 +547,8 @@ ngx_gitpod_table_repair(ngx_gitpod_table_t *table)
 
     for (n = table->high; n-- > 0; /* void */ ) {
         rec = ngx_gitpod_table_record(table, n);
-        slot = ngx_gitpod_table_slot(table, rec, rec->seq);
 
-        if (!slot->live) {
+        if (!ngx_gitpod_table_live(rec)) {
             rec->next = table->free;
             table->free = n + 1;
             continue;

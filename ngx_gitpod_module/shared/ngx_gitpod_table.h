@@ -47,7 +47,7 @@ typedef struct {
 } ngx_gitpod_table_t;
 
 
-/* Bytes that a table of so many records takes. */
+/* Bytes that a table of so many records takes; keys of at most 255. */
 size_t ngx_gitpod_table_size(uint32_t records_max, uint32_t key_max,
     uint32_t value_size);
 

@@ -125,9 +125,10 @@ ngx_gitpod_zone_create(ngx_slab_pool_t *shpool, size_t events)
                                   sizeof(gp_breaker_t));
 
     n = ngx_gitpod_zone_share(size, NGX_MAX_UINT32_VALUE / 4,
-                              GP_WORKSPACE_ID_MAX, sizeof(ngx_gitpod_route_t));
+                              GP_WORKSPACE_ID_MAX,
+                              sizeof(ngx_gitpod_route_record_t));
     ngx_gitpod_table_init(&zone->routes, p, n, GP_WORKSPACE_ID_MAX,
-                          sizeof(ngx_gitpod_route_t));
+                          sizeof(ngx_gitpod_route_record_t));
 
     zone->magic = NGX_GITPOD_MAGIC;
     zone->layout = NGX_GITPOD_LAYOUT;

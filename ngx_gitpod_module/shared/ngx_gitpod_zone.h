@@ -50,6 +50,34 @@ typedef struct {
 } ngx_gitpod_lease_t;
 
 
+/*
+ * A route as it lies in the table, small: ids of 36 characters in 16 bytes.
+ * Readers get an ngx_gitpod_route_t.
+ */
+
+typedef struct {
+    uint64_t             version;
+
+    u_char               phase;
+    u_char               admission;
+    u_char               ports_n;
+    u_char               address_len;       /* 0, 4 or 16 */
+
+    unsigned             deleted:1;
+    unsigned             refused:1;
+    unsigned             owner_token:1;
+    unsigned             instance_set:1;
+    unsigned             owner_set:1;
+
+    u_char               address[16];
+    u_char               instance[16];
+    u_char               owner[16];
+    u_char               digest[NGX_GITPOD_DIGEST_LEN];
+
+    ngx_gitpod_route_port_t  ports[GP_ROUTE_PORTS_MAX];
+} ngx_gitpod_route_record_t;
+
+
 /* the connection to Redis, as the holder of the lease last saw it */
 
 typedef struct {
@@ -198,6 +226,13 @@ void ngx_gitpod_snapshot_revocations(ngx_gitpod_zone_t *zone,
 
 
 /* feeding the tables; texts are JSON, from Redis or a snapshot */
+
+/*
+ * NGX_ERROR and why; id and version are set when at least those could be read.
+ * id: what it must be, or NULL.
+ */
+ngx_int_t ngx_gitpod_route_parse(ngx_str_t *text, ngx_str_t *id,
+    ngx_gitpod_route_t *route, ngx_array_t *cidrs, const char **why);
 
 /*
  * id: the field of the hash, or NULL when a message brought the record.

@@ -243,6 +243,17 @@ sub end_child {
     $self->{children} = [grep { $_ != $pid } @{ $self->{children} }];
 }
 
+# A cold start: nothing of the last run's memory is left.
+sub restart {
+    my ($self) = @_;
+    if ($self->{daemon}) {
+        kill 'QUIT', $self->{nginx_pid};
+        wait_for('nginx to end', sub { !kill 0, $self->{nginx_pid} });
+    } else { $self->end_child($self->{nginx_pid}, 'QUIT') }
+    unlink glob "$self->{run}/gateway/*/gateway.sock";
+    $self->start;
+}
+
 sub redis {
     my ($self, @words) = @_;
     my $s = $self->{redis} //= IO::Socket::UNIX->new(Peer => $self->{redis_socket}) // die "Redis: $!";
@@ -322,15 +333,6 @@ sub pid_file {
     my ($self) = @_;
     my $file = "$self->{run}/nginx/nginx.pid";
     return -f $file && slurp($file) =~ /^(\d+)/ ? $1 : 0;
-}
-
-# Stops nginx whole and starts it anew: nothing but files remains.
-sub restart {
-    my ($self) = @_;
-    kill 'QUIT', $self->{nginx_pid};
-    wait_for('nginx to end', sub { $self->{daemon} ? !kill(0, $self->{nginx_pid}) : waitpid($self->{nginx_pid}, WNOHANG) != 0 });
-    unlink glob "$self->{run}/gateway/*/gateway.sock";
-    $self->start;
 }
 
 # USR2, then QUIT to the old master, as an upgrade of nginx or the module does; wants daemon => 1.
