@@ -28,6 +28,7 @@ Usage: ./build.sh COMMAND
   down          stop workspaces and services; the state stays
   status        what runs, since when, with how much memory
   reload        nginx reads its configuration and certificates again
+  drain         take the gateway out of its load balancer, then stop it
   login-link    a fresh one-time log-in link of the administrator (1 hour)
   token [NAME]  a new personal access token of the administrator
   rotate-keys   a new key signs from now on; the old one still verifies
@@ -53,6 +54,8 @@ Environment (default):
   GITPOD_GRPC_PORT (none)                gRPC in clear, for the API
   GITPOD_PROBE_ADDRESS (127.0.0.1), GITPOD_PROBE_PORT (9400)
   GITPOD_DOMAIN (gitpod.localhost), GITPOD_WORKSPACE_DOMAIN (ws-\$GITPOD_DOMAIN)
+  GITPOD_DRAIN_DELAY (5)                 seconds from 503 at /ready to the stop
+  GITPOD_DRAIN_TIMEOUT (30)              seconds that open WebSockets get then
   GITPOD_IDLE_TIMEOUT (1800)             seconds until an unused workspace stops
   GITPOD_ALLOW_FILE_URLS (off)           on: file:// repositories of this machine
   GITPOD_IMAGE (localhost/gitpod-workspace:latest)  what workspaces run
@@ -118,10 +121,24 @@ restart_changed() {
     for s in engine redis "${SERVICES[@]}" nginx; do
         if [ "$(service_version "$s")" != "$(cat "$SV/$s/version" 2> /dev/null)" ]; then
             echo "restarting $s"
+            [ "$s" != nginx ] || stop_nginx_at_once
             sv -w 40 restart "$SV/$s" || sv -w 10 force-restart "$SV/$s"
+        elif ! service_runs "$s"; then
+            echo "starting $s" # after a drain
+            sv -w 10 start "$SV/$s"
         fi
     done
     remember_versions
+}
+
+# Past the drain of control/t: who restarts or stops the whole instance has
+# nobody to hand over to, and would only wait.
+stop_nginx_at_once() {
+    local pid
+    pid=$(cat "$SV/nginx/supervise/pid" 2> /dev/null) && [ -n "$pid" ] || return 0
+    sv once "$SV/nginx" > /dev/null
+    kill -TERM "$pid" 2> /dev/null || return 0
+    wait_until 35 gone "$pid" || echo "nginx (pid $pid) does not end on SIGTERM"
 }
 
 login_link() {
@@ -155,6 +172,7 @@ stop_services() {
     local pid s
     pid=$(supervisor_pid) || return 0
     # The door first, then what is behind it, the feed and the engine last.
+    stop_nginx_at_once
     for s in nginx "${SERVICES[@]}" redis engine; do
         sv -w 35 force-stop "$SV/$s" || true
     done
@@ -226,6 +244,14 @@ cmd_status() {
     admin WorkspaceManagerService ListWorkspaces '{"limit":2048}' |
         jq -r '.workspaces[]? | [.id, ((.instance.phase // "PHASE_STOPPED") | ltrimstr("PHASE_") | ascii_downcase), (.contextUrl // "")] | @tsv' |
         sed 's/^/workspace  /'
+}
+
+# What a load balancer needs: 503 at /ready, time to see it, then the stop.
+cmd_drain() {
+    need_root drain
+    service_runs nginx || die "the gateway does not run here (state: $GITPOD_STATE)"
+    step 'gateway drained and stopped' sv -w $((GITPOD_DRAIN_DELAY + GITPOD_DRAIN_TIMEOUT + 10)) stop "$SV/nginx"
+    echo "It starts again with ./build.sh up"
 }
 
 cmd_flag() {
@@ -314,6 +340,7 @@ main() {
     login-link) cmd_login_link ;;
     token) cmd_token "$@" ;;
     rotate-keys) cmd_rotate_keys ;;
+    drain) cmd_drain ;;
     flag) cmd_flag "$@" ;;
     install) cmd_install ;;
     configure) cmd_configure ;;

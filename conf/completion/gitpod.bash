@@ -5,7 +5,7 @@ _gitpod() {
     local word=${COMP_WORDS[COMP_CWORD]} top names=
     COMPREPLY=()
     if [ "$COMP_CWORD" = 1 ]; then
-        names='up down status reload login-link token rotate-keys flag deps build test lint bench fuzz install configure clean help'
+        names='up down status drain reload login-link token rotate-keys flag deps build test lint bench fuzz install configure clean help'
     else
         top=$(dirname "$(readlink -f "$(command -v "${COMP_WORDS[0]}")")")
         case ${COMP_WORDS[1]} in

@@ -45,6 +45,8 @@ GITPOD_DOMAIN=${GITPOD_DOMAIN:-gitpod.localhost}
 GITPOD_WORKSPACE_DOMAIN=${GITPOD_WORKSPACE_DOMAIN:-ws-$GITPOD_DOMAIN}
 GITPOD_CACHE=${GITPOD_CACHE:-/var/cache/gitpod}   # what can be made again: editor, images
 GITPOD_IDLE_TIMEOUT=${GITPOD_IDLE_TIMEOUT:-1800}   # s
+GITPOD_DRAIN_DELAY=${GITPOD_DRAIN_DELAY:-5}        # s
+GITPOD_DRAIN_TIMEOUT=${GITPOD_DRAIN_TIMEOUT:-30}   # s
 GITPOD_ALLOW_FILE_URLS=${GITPOD_ALLOW_FILE_URLS:-off}
 GITPOD_IMAGE=${GITPOD_IMAGE:-localhost/gitpod-workspace:latest}
 BUILD=${GITPOD_BUILD:-$TOP/build}
@@ -78,6 +80,10 @@ check_settings() {
     done
     check_ports_differ GITPOD_PORT GITPOD_PROBE_PORT GITPOD_GRPC_PORT GITPOD_HTTP_PORT
     check_tls_settings
+    [[ $GITPOD_DRAIN_DELAY =~ ^[0-9]{1,2}$ && 10#$GITPOD_DRAIN_DELAY -le 60 ]] ||
+        die "GITPOD_DRAIN_DELAY is '$GITPOD_DRAIN_DELAY': it must be 0 to 60 seconds"
+    [[ $GITPOD_DRAIN_TIMEOUT =~ ^[1-9][0-9]{0,2}$ && $GITPOD_DRAIN_TIMEOUT -le 600 ]] ||
+        die "GITPOD_DRAIN_TIMEOUT is '$GITPOD_DRAIN_TIMEOUT': it must be 1 to 600 seconds"
     for v in GITPOD_DOMAIN GITPOD_WORKSPACE_DOMAIN; do
         [[ ${!v} =~ ^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$ ]] || die "$v is '${!v}': it must be a host name in lower case"
     done
@@ -169,6 +175,7 @@ render() {
         -e "s|@EXTERNAL_URL@|$EXTERNAL_URL|g" -e "s|@EXTERNAL_SCHEME@|$SCHEME|g" -e "s|@INSTALLATION@|$INSTALLATION|g" \
         -e "s|@MODULE@|$BUILD/module/ngx_http_gitpod_module.so|g" -e "s|@DASHBOARD@|$BUILD/dashboard|g" \
         -e "s|@CALLERS_MAP@|$BUILD/c/proto/callers.map|g" -e "s|@WORKERS@|$(nproc)|g" -e "s|@ZONE_SIZE@|64m|g" \
+        -e "s|@DRAIN_DELAY@|$GITPOD_DRAIN_DELAY|g" -e "s|@DRAIN_TIMEOUT@|$GITPOD_DRAIN_TIMEOUT|g" \
         -e "s|@SUPERVISOR_DIR@|$BUILD/supervisor|g" -e "s|@IDE_DIR@|$(ide_dir)|g" \
         -e "s|@BRIDGE@|${BRIDGE:-}|g" -e "s|@SUBNET@|${SUBNET:-}|g" -e "s|@CIDR@|${SUBNET:-}|g" -e "s|@NETWORK@|${NETWORK:-}|g" \
         -e "s|@IMAGE@|$GITPOD_IMAGE|g" -e "s|@UID_BASE@|${UID_BASE:-}|g" -e "s|@IDLE_TIMEOUT@|$GITPOD_IDLE_TIMEOUT|g" -e "s|@ALLOW_FILE_URLS@|$GITPOD_ALLOW_FILE_URLS|g" \

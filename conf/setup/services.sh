@@ -171,6 +171,10 @@ write_configuration() {
         else
             SERVICE=$s render_service "$s"
         fi
+        if [ -f "$TOP/conf/runit/$s.drain.in" ]; then
+            mkdir -p "$SV/$s/control"
+            render_to "$TOP/conf/runit/$s.drain.in" "$SV/$s/control/t" 755 root:root
+        fi
         printf '#!/bin/sh\nexec svlogd -tt "%s"\n' "$GITPOD_STATE/log/$s" > "$SV/$s/log/run"
         printf 's1000000\nn5\n' > "$GITPOD_STATE/log/$s/config"
         chmod 755 "$SV/$s/log/run"

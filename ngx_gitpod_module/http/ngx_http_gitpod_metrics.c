@@ -400,6 +400,13 @@ ngx_http_gitpod_metrics_gauges(u_char *p, u_char *last,
                       "gitpod_redis_resync_age_seconds",
                       zone->feed.synced_ms ? now - zone->feed.synced_ms : 0,
                       "Since the last complete reading.");
+    p = ngx_http_gitpod_metrics_seconds(p, last,
+                      "gitpod_tables_age_seconds",
+                      now - ngx_min(zone->feed.current_ms, now),
+                      "Since all tables were known to be up to date.");
+    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_draining",
+                      ngx_gitpod_drain_since(zone) != 0,
+                      "1 while /ready is 503 because a stop is near.");
 
     return p;
 }

@@ -9,18 +9,23 @@
 
 
 #define NGX_HTTP_GITPOD_PROBE_LINE  768     /* bytes of one check, escaped */
+#define NGX_HTTP_GITPOD_PROBE_HEAD  64      /* bytes before the checks */
 
 
 static void *ngx_http_gitpod_probe_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_gitpod_probe_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_gitpod_probe_conf(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_gitpod_probe_lag_conf(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+static char *ngx_http_gitpod_probe_init_main_conf(ngx_conf_t *cf, void *conf);
 static ngx_int_t ngx_http_gitpod_probe_postconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_gitpod_probe_init_process(ngx_cycle_t *cycle);
 static void ngx_http_gitpod_probe_exit_process(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_gitpod_probe_handler(ngx_http_request_t *r);
 static u_char *ngx_http_gitpod_probe_live(u_char *p, u_char *last,
-    ngx_gitpod_zone_t *zone, ngx_uint_t verbose, ngx_uint_t *ok);
+    ngx_gitpod_zone_t *zone, ngx_http_gitpod_probe_main_conf_t *pmcf,
+    ngx_uint_t verbose, ngx_uint_t *ok);
 static u_char *ngx_http_gitpod_probe_startup(u_char *p, u_char *last,
     ngx_gitpod_zone_t *zone, ngx_http_gitpod_probe_main_conf_t *pmcf,
     ngx_uint_t *ok);
@@ -44,11 +49,24 @@ static ngx_conf_enum_t  ngx_http_gitpod_probes[] = {
 };
 
 
+/* off: /ready answers as /live does */
+
+static ngx_str_t  ngx_http_gitpod_probe_flag =
+    ngx_string("server_readiness_probe");
+
+
 static ngx_command_t  ngx_http_gitpod_probe_commands[] = {
 
     { ngx_string("gitpod_check"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_2MORE,
       ngx_http_gitpod_check_conf,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("gitpod_live_lag"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_gitpod_probe_lag_conf,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },
@@ -69,7 +87,7 @@ static ngx_http_module_t  ngx_http_gitpod_probe_module_ctx = {
     ngx_http_gitpod_probe_postconfiguration, /* postconfiguration */
 
     ngx_http_gitpod_probe_create_main_conf, /* create main configuration */
-    NULL,                                  /* init main configuration */
+    ngx_http_gitpod_probe_init_main_conf,  /* init main configuration */
 
     NULL,                                  /* create server configuration */
     NULL,                                  /* merge server configuration */
@@ -116,6 +134,19 @@ ngx_http_gitpod_probe_create_main_conf(ngx_conf_t *cf)
 }
 
 
+static char *
+ngx_http_gitpod_probe_init_main_conf(ngx_conf_t *cf, void *conf)
+{
+    ngx_http_gitpod_probe_main_conf_t *pmcf = conf;
+
+    if (pmcf->lag == 0) {
+        pmcf->lag = NGX_HTTP_GITPOD_LAG;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
 static void *
 ngx_http_gitpod_probe_create_loc_conf(ngx_conf_t *cf)
 {
@@ -153,6 +184,33 @@ ngx_http_gitpod_probe_conf(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
     clcf->handler = ngx_http_gitpod_probe_handler;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_gitpod_probe_lag_conf(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_gitpod_probe_main_conf_t *pmcf = conf;
+
+    ngx_int_t   lag;
+    ngx_str_t  *value;
+
+    if (pmcf->lag) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    lag = ngx_parse_time(&value[1], 0);
+
+    if (lag == NGX_ERROR || lag < 1000 || lag > 3600000) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V\" is not a time of 1s to 1h", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    pmcf->lag = (ngx_msec_t) lag;
 
     return NGX_CONF_OK;
 }
@@ -226,12 +284,15 @@ ngx_http_gitpod_probe_handler(ngx_http_request_t *r)
     ngx_buf_t                          *b;
     ngx_int_t                           rc;
     ngx_str_t                           type;
-    ngx_uint_t                          ok, verbose;
+    ngx_uint_t                          ok, verbose, draining;
     ngx_gitpod_zone_t                  *zone;
     ngx_http_gitpod_probe_loc_conf_t   *plcf;
     ngx_http_gitpod_probe_main_conf_t  *pmcf;
 
+    u_char                              head[NGX_HTTP_GITPOD_PROBE_HEAD];
+
     static ngx_str_t  json = ngx_string("application/json");
+    static ngx_str_t  nobody = ngx_null_string;
 
     if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
         return NGX_HTTP_NOT_ALLOWED;
@@ -266,17 +327,18 @@ ngx_http_gitpod_probe_handler(ngx_http_request_t *r)
     }
 
     ok = 1;
+    draining = 0;
     verbose = ngx_http_gitpod_probe_verbose(r);
 
-    /* the members first, in the second half: they decide about the status */
+    /* the members first: they decide about the status before them */
 
-    p = b->last + sizeof("{\"status\":\"unavailable\",\"checks\":{") - 1;
+    p = b->last + NGX_HTTP_GITPOD_PROBE_HEAD;
     last = b->end - 4;
 
     switch (plcf->probe) {
 
     case NGX_HTTP_GITPOD_PROBE_LIVE:
-        last = ngx_http_gitpod_probe_live(p, last, zone, verbose, &ok);
+        last = ngx_http_gitpod_probe_live(p, last, zone, pmcf, verbose, &ok);
         break;
 
     case NGX_HTTP_GITPOD_PROBE_STARTUP:
@@ -284,20 +346,30 @@ ngx_http_gitpod_probe_handler(ngx_http_request_t *r)
         break;
 
     default:
-        last = ngx_http_gitpod_probe_ready(p, last, zone, pmcf, verbose, &ok);
+        draining = (ngx_gitpod_drain_since(zone) != 0);
+
+        if (ngx_http_gitpod_flag_on(r, &ngx_http_gitpod_probe_flag, &nobody,
+                                    1))
+        {
+            last = ngx_http_gitpod_probe_ready(p, last, zone, pmcf, verbose,
+                                               &ok);
+        } else {
+            last = ngx_http_gitpod_probe_live(p, last, zone, pmcf, verbose,
+                                              &ok);
+        }
+
         break;
     }
 
-    if (ok) {
-        b->pos = p - (sizeof("{\"status\":\"ok\",\"checks\":{") - 1);
-        (void) ngx_cpymem(b->pos, "{\"status\":\"ok\",\"checks\":{",
-                          sizeof("{\"status\":\"ok\",\"checks\":{") - 1);
+    size = ngx_snprintf(head, NGX_HTTP_GITPOD_PROBE_HEAD,
+                        "{\"status\":\"%s\",\"checks\":{",
+                        draining ? "draining" : ok ? "ok" : "unavailable")
+           - head;
 
-    } else {
-        (void) ngx_cpymem(b->pos, "{\"status\":\"unavailable\",\"checks\":{",
-                    sizeof("{\"status\":\"unavailable\",\"checks\":{") - 1);
-    }
+    ok = ok && !draining;
 
+    b->pos = p - size;
+    ngx_memcpy(b->pos, head, size);
     b->last = ngx_cpymem(last, "}}\n", 3);
 
     return ngx_http_gitpod_probe_send(r, ok ? NGX_HTTP_OK
@@ -310,7 +382,8 @@ ngx_http_gitpod_probe_handler(ngx_http_request_t *r)
 
 static u_char *
 ngx_http_gitpod_probe_live(u_char *p, u_char *last, ngx_gitpod_zone_t *zone,
-    ngx_uint_t verbose, ngx_uint_t *ok)
+    ngx_http_gitpod_probe_main_conf_t *pmcf, ngx_uint_t verbose,
+    ngx_uint_t *ok)
 {
     u_char               *start;
     uint64_t              now, age;
@@ -331,7 +404,7 @@ ngx_http_gitpod_probe_live(u_char *p, u_char *last, ngx_gitpod_zone_t *zone,
 
         age = now - ngx_min(worker->heartbeat_ms, now);
 
-        if (age > NGX_HTTP_GITPOD_LAG_MAX) {
+        if (age > pmcf->lag) {
             *ok = 0;
         }
 
@@ -341,8 +414,7 @@ ngx_http_gitpod_probe_live(u_char *p, u_char *last, ngx_gitpod_zone_t *zone,
                              "\"age_ms\":%uL,\"lag_ms\":%uL,"
                              "\"lease\":%s}",
                              (p == start) ? "" : ",", pid,
-                             (age > NGX_HTTP_GITPOD_LAG_MAX) ? "unavailable"
-                                                             : "ok",
+                             (age > pmcf->lag) ? "unavailable" : "ok",
                              age, worker->lag_ms,
                              ((ngx_pid_t) zone->lease.pid == pid) ? "true"
                                                                   : "false");
@@ -474,6 +546,13 @@ ngx_http_gitpod_probe_check(u_char *p, u_char *last, ngx_gitpod_zone_t *zone,
     if (check->type == NGX_HTTP_GITPOD_CHECK_ROUTES && zone->feed.synced_ms) {
         p = ngx_slprintf(p, last, "\"routes\":%uD,\"synced_ms\":%uL,",
                          zone->routes.live, now - zone->feed.synced_ms);
+    }
+
+    if (check->type == NGX_HTTP_GITPOD_CHECK_ROUTES
+        || check->type == NGX_HTTP_GITPOD_CHECK_KEYS)
+    {
+        p = ngx_slprintf(p, last, "\"confirmed_ms\":%uL,",
+                         now - ngx_min(zone->feed.current_ms, now));
     }
 
     return ngx_slprintf(p, last, "\"text\":\"%*s\"}",

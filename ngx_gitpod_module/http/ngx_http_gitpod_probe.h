@@ -14,7 +14,7 @@
 #include "ngx_gitpod_zone.h"
 
 
-#define NGX_HTTP_GITPOD_LAG_MAX        5000     /* ms a worker may be stuck */
+#define NGX_HTTP_GITPOD_LAG            5000     /* ms, of gitpod_live_lag */
 
 /* a result older than two intervals, its timeout and this is none */
 #define NGX_HTTP_GITPOD_CHECK_GRACE    (NGX_GITPOD_LEASE_MS + 2000)
@@ -46,6 +46,7 @@ typedef struct {
     ngx_uint_t                   rise;
     ngx_uint_t                   fall;
     ngx_uint_t                   required;
+    ngx_msec_t                   age;           /* 0: any */
 
     /* of this worker */
     ngx_gitpod_zone_t           *zone;
@@ -59,6 +60,7 @@ typedef struct {
 typedef struct {
     ngx_array_t                  checks;    /* of ngx_http_gitpod_check_t */
     ngx_uint_t                   feed;      /* there is a first sync */
+    ngx_msec_t                   lag;       /* a worker may be stuck */
 } ngx_http_gitpod_probe_main_conf_t;
 
 

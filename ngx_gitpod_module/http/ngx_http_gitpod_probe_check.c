@@ -20,6 +20,8 @@ static char *ngx_http_gitpod_check_validate(ngx_conf_t *cf,
 static void ngx_http_gitpod_check_run(ngx_event_t *ev);
 static void ngx_http_gitpod_check_redis(ngx_http_gitpod_check_t *check);
 static void ngx_http_gitpod_check_routes(ngx_http_gitpod_check_t *check);
+static void ngx_http_gitpod_check_fresh(ngx_http_gitpod_check_t *check,
+    const char *text);
 static void ngx_http_gitpod_check_keys(ngx_http_gitpod_check_t *check,
     ngx_log_t *log);
 static void ngx_http_gitpod_check_fastcgi(ngx_http_gitpod_check_t *check,
@@ -152,6 +154,18 @@ ngx_http_gitpod_check_option(ngx_conf_t *cf, ngx_http_gitpod_check_t *check,
         return NGX_CONF_OK;
     }
 
+    if (ngx_strncmp(value->data, "age=", 4) == 0) {
+        n = ngx_parse_time(&text, 0);
+
+        if (n == NGX_ERROR || n < 5000 || n > 86400000) {
+            goto invalid;
+        }
+
+        check->age = (ngx_msec_t) n;
+
+        return NGX_CONF_OK;
+    }
+
     if (ngx_strncmp(value->data, "rise=", 5) == 0
         || ngx_strncmp(value->data, "fall=", 5) == 0)
     {
@@ -208,6 +222,12 @@ ngx_http_gitpod_check_validate(ngx_conf_t *cf, ngx_http_gitpod_check_t *check,
         != (check->addr.sockaddr != NULL))
     {
         return "of kind fastcgi has a socket (unix:/path), others have none";
+    }
+
+    if (check->age && check->type != NGX_HTTP_GITPOD_CHECK_ROUTES
+        && check->type != NGX_HTTP_GITPOD_CHECK_KEYS)
+    {
+        return "has an age only when it is of kind routes or keys";
     }
 
     checks = pmcf->checks.elts;
@@ -348,11 +368,34 @@ static void
 ngx_http_gitpod_check_routes(ngx_http_gitpod_check_t *check)
 {
     if (ngx_gitpod_routes_synced(check->zone)) {
-        ngx_http_gitpod_check_done(check, 1, "synced");
+        ngx_http_gitpod_check_fresh(check, "synced");
 
     } else {
         ngx_http_gitpod_check_done(check, 0, "never synced with Redis");
     }
+}
+
+
+/* What is there passes unless it may be out of date for too long. */
+
+static void
+ngx_http_gitpod_check_fresh(ngx_http_gitpod_check_t *check, const char *text)
+{
+    u_char    why[NGX_GITPOD_CHECK_TEXT_MAX];
+    uint64_t  age;
+
+    age = ngx_gitpod_now_ms() - check->zone->feed.current_ms;
+
+    if (check->age == 0 || age <= check->age) {
+        ngx_http_gitpod_check_done(check, 1, text);
+        return;
+    }
+
+    (void) ngx_snprintf(why, NGX_GITPOD_CHECK_TEXT_MAX,
+                        "not confirmed by Redis for %uL s, allowed is %M s%Z",
+                        age / 1000, check->age / 1000);
+
+    ngx_http_gitpod_check_done(check, 0, (char *) why);
 }
 
 
@@ -364,7 +407,7 @@ ngx_http_gitpod_check_keys(ngx_http_gitpod_check_t *check, ngx_log_t *log)
     keys = ngx_gitpod_keys(check->zone, log);
 
     if (keys && gp_jose_keys_count(keys)) {
-        ngx_http_gitpod_check_done(check, 1, "present");
+        ngx_http_gitpod_check_fresh(check, "present");
 
     } else {
         ngx_http_gitpod_check_done(check, 0,

@@ -232,6 +232,10 @@ void ngx_gitpod_wake_end(ngx_gitpod_zone_t *zone, ngx_str_t *id,
 ngx_atomic_uint_t ngx_gitpod_wakes_refused(ngx_gitpod_zone_t *zone);
 
 
+/* When draining began, 0: it did not. */
+uint64_t ngx_gitpod_drain_since(ngx_gitpod_zone_t *zone);
+
+
 /*
  * The key set as this worker parsed it; parsed again when the text in the
  * zone moved.  NULL: no key is known yet.  Owned by the zone; valid until the

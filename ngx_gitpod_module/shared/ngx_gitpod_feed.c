@@ -93,6 +93,7 @@ ngx_gitpod_feed_open(ngx_gitpod_feed_t *feed)
     feed->subscribed = 0;
     feed->stream_live = 0;
     feed->stream_missed = 0;
+    feed->synced = 0;
     feed->reads_ready = 0;
     feed->asked = 0;
     feed->pinged = 0;
@@ -374,7 +375,7 @@ ngx_gitpod_feed_message(ngx_gitpod_redis_t *redis, redisReply *reply)
     feed = redis->data;
 
     feed->messages_heard_ms = ngx_gitpod_now_ms();
-    feed->zone->feed.heard_ms = feed->messages_heard_ms;
+    ngx_gitpod_feed_heard(feed);
 
     switch (reply->type) {
 
@@ -480,6 +481,19 @@ ngx_gitpod_feed_refused(ngx_gitpod_feed_t *feed, redisReply *reply)
 }
 
 
+/* Once all was read, a subscription that lives misses nothing. */
+
+void
+ngx_gitpod_feed_heard(ngx_gitpod_feed_t *feed)
+{
+    feed->zone->feed.heard_ms = ngx_gitpod_now_ms();
+
+    if (feed->synced) {
+        feed->zone->feed.current_ms = feed->zone->feed.heard_ms;
+    }
+}
+
+
 /* the reading connection: one command at a time */
 
 ngx_int_t
@@ -500,7 +514,7 @@ ngx_gitpod_feed_reply(ngx_gitpod_redis_t *redis, redisReply *reply)
 
     feed = redis->data;
 
-    feed->zone->feed.heard_ms = ngx_gitpod_now_ms();
+    ngx_gitpod_feed_heard(feed);
 
     if (feed->sharing) {
         feed->asked = 0;

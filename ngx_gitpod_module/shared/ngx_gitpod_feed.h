@@ -90,6 +90,7 @@ struct ngx_gitpod_feed_s {
     unsigned             open:1;        /* connecting or connected */
     unsigned             subscribed:1;  /* to all channels */
     unsigned             stream_live:1; /* messages of it count */
+    unsigned             synced:1;      /* on these connections */
     unsigned             reads_ready:1;
     unsigned             asked:1;       /* "reads" owes an answer */
     unsigned             pinged:1;
@@ -105,6 +106,9 @@ void ngx_gitpod_feed_stop(ngx_gitpod_feed_t *feed);
 
 /* Both connections are dropped, to be opened again later. */
 void ngx_gitpod_feed_fail(ngx_gitpod_feed_t *feed, const char *why);
+
+/* Redis said something. */
+void ngx_gitpod_feed_heard(ngx_gitpod_feed_t *feed);
 
 /* Sends a command on the reading connection; NGX_ERROR: closed. */
 ngx_int_t ngx_gitpod_feed_ask(ngx_gitpod_feed_t *feed, int argc,

@@ -266,9 +266,11 @@ ngx_gitpod_sync_done(ngx_gitpod_feed_t *feed)
     now = ngx_gitpod_now_ms();
 
     feed->source = NULL;
+    feed->synced = 1;
     feed->failures = 0;
 
     feed->zone->feed.synced_ms = now;
+    feed->zone->feed.current_ms = now;
 
     ngx_gitpod_count(feed->zone, NGX_GITPOD_N_RESYNC);
 

@@ -130,6 +130,8 @@ ngx_gitpod_zone_create(ngx_slab_pool_t *shpool, size_t events)
     ngx_gitpod_table_init(&zone->routes, p, n, GP_WORKSPACE_ID_MAX,
                           sizeof(ngx_gitpod_route_record_t));
 
+    zone->feed.current_ms = ngx_gitpod_now_ms();
+
     zone->magic = NGX_GITPOD_MAGIC;
     zone->layout = NGX_GITPOD_LAYOUT;
     zone->size = sizeof(ngx_gitpod_zone_t);
@@ -419,6 +421,13 @@ ngx_gitpod_sweep(ngx_gitpod_zone_t *zone, ngx_gitpod_table_t *table,
             return NGX_AGAIN;
         }
     }
+}
+
+
+uint64_t
+ngx_gitpod_drain_since(ngx_gitpod_zone_t *zone)
+{
+    return __atomic_load_n(&zone->drain_ms, __ATOMIC_ACQUIRE);
 }
 
 

@@ -18,7 +18,7 @@
 
 
 #define NGX_GITPOD_MAGIC            0x676974706f64aa01
-#define NGX_GITPOD_LAYOUT           6
+#define NGX_GITPOD_LAYOUT           7
 
 #define NGX_GITPOD_ZONE_MIN         (1024 * 1024)
 #define NGX_GITPOD_WORKERS_MAX      256     /* two generations of 128 */
@@ -84,6 +84,7 @@ typedef struct {
     uint64_t             heard_ms;          /* last reply of either kind */
     uint64_t             changed_ms;        /* subscribed, or lost */
     uint64_t             synced_ms;         /* end of the last resync */
+    uint64_t             current_ms;        /* lacked nothing, or cold start */
     uint32_t             subscribed;
     uint32_t             routes_synced;
     uint32_t             revocations_synced;
@@ -158,6 +159,8 @@ struct ngx_gitpod_zone_s {
 
     ngx_gitpod_limits_t        limits;
     ngx_gitpod_events_t        events;
+
+    uint64_t                   drain_ms;    /* since then; 0: it serves */
 
     ngx_gitpod_lease_t         lease;
     ngx_gitpod_feed_state_t    feed;

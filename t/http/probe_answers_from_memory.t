@@ -16,8 +16,11 @@ my $t = GitpodRoutes->new(
     more => <<'X',
     gitpod_key_set_file %%DIR%%/jwks.json;
     gitpod_check redis redis interval=100ms fall=1 required;
+    gitpod_live_lag 1s;
     gitpod_check routes routes interval=100ms;
     gitpod_check keys keys interval=100ms fall=1;
+    gitpod_check aging routes interval=100ms fall=1 age=5s optional;
+    gitpod_check aging_keys keys interval=100ms fall=1 age=5s optional;
     gitpod_check auth fastcgi unix:%%DIR%%/auth.sock interval=100ms timeout=400ms fall=1;
     gitpod_check ide fastcgi unix:%%DIR%%/ide.sock interval=100ms timeout=400ms rise=3 fall=3 optional;
     gitpod_check late fastcgi unix:%%DIR%%/late.sock interval=60s optional;
@@ -39,6 +42,7 @@ sub record { my ($type, $text) = @_; return pack('CCnnCx', 1, $type, 1, length $
 
 sub serve {
     my ($s, $file) = @_;
+    local $SIG{PIPE} = 'IGNORE';    # who asked may have given up
     my @held;
     while (my $c = $s->accept) {
         my $how = GitpodTest::slurp($file);
@@ -83,12 +87,18 @@ $t->redis_command('PUBLISH', 'gitpod:keys:changes', '{"keys":[]}');
 $t->redis_command('PUBLISH', 'gitpod:keys:changes', "{\"keys\":[$jwk]}");
 $r = ready(200);
 is($r->{status}, 200, 'with a key it is');
-is_deeply($r->{json}{checks}, { late => 'unavailable', map { $_ => 'ok' } qw(redis routes keys auth ide) }, 'and lists its checks');
+is_deeply($r->{json}{checks}, { late => 'unavailable', map { $_ => 'ok' } qw(redis routes keys aging aging_keys auth ide) }, 'and lists its checks');
 is($t->metric('gitpod_keys'), 1, 'a set without keys did not replace the good one');
 like(GitpodTest::slurp("$t->{dir}/auth.log"), qr/GITPOD_PATH\/health/, 'plugins are asked for /health');
 my $c = check('auth');
 ok($c->{required} && $c->{age_ms} < 5000 && exists $c->{since_ms} && exists $c->{took_ms} && $c->{text} eq 'answers', 'verbose tells age, duration and text');
 is($t->get('/ready?x=1&verbose=1')->{json}{checks}{ide}{required}, JSON::PP::false, 'and what is optional');
+
+# However often it is asked.
+sub health_calls { my $n = () = GitpodTest::slurp("$t->{dir}/auth.log") =~ /GITPOD_PATH\/health/g; return $n }
+my ($calls, $begin) = (health_calls(), time);
+is((grep { $t->get('/ready?verbose')->{json}{checks}{auth} } 1 .. 300), 300, '300 probes');
+cmp_ok(health_calls() - $calls, '<=', (time - $begin) / 0.1 + 2, 'ask no plugin: that is left to the timer');
 
 # A plugin in each kind of trouble; each is noticed, none delays the probe.
 my %trouble = (
@@ -108,7 +118,7 @@ for my $what (sort keys %trouble) {
     is($r->{status}, 503, "$what makes it unavailable");
     is($r->{json}{checks}{auth}, 'unavailable', "$what: the check says which");
     is(check('auth')->{text}, $trouble{$what}[1], "$what: and why");
-    my $begin = time;
+    $begin = time;
     $t->get('/ready');
     cmp_ok(time - $begin, '<', 0.35, "$what: the probe does not wait for it");
 }
@@ -135,10 +145,35 @@ is($t->metric('gitpod_check{name="auth"}'), 1, 'and the others');
 $t->stop_redis;
 is(ready(503)->{json}{checks}{redis}, 'unavailable', 'without Redis it is not ready');
 is($t->get('/ready')->{json}{checks}{routes}, 'ok', 'though its routes are');
+$r = check('aging');
+ok($r->{status} eq 'ok' && $r->{confirmed_ms} < 5000, 'and were confirmed lately');
+my $gone = time;
+is(check_is($_, 'unavailable')->{status}, 'unavailable', "but not for as long as is allowed: $_") for qw(aging aging_keys);
+cmp_ok(time - $gone, '>', 2, 'which takes its time');
+like(check('aging')->{text}, qr/^not confirmed by Redis for \d+ s, allowed is 5 s$/, 'the text says how long');
+cmp_ok($t->metric('gitpod_tables_age_seconds'), '>', 5, 'and so does a metric');
 is($t->get('/startup')->{status}, 200, 'what has started stays started');
 is($t->get('/live')->{status}, 200, 'and alive');
 $t->start_redis;
 is(ready(200)->{status}, 200, 'with Redis back it is ready');
+is(check_is('aging', 'ok')->{status}, 'ok', 'and its routes are confirmed again');
+
+# The flag that makes /ready not look at the checks.
+sub flag {
+    my ($version, $on) = @_;
+    $t->redis_command('PUBLISH', 'gitpod:flags:changes', qq({"name":"server_readiness_probe","version":$version,"on":$on}));
+}
+plugin('auth', "Status: 503 Gone\r\n\r\n{}");
+is(ready(503)->{status}, 503, 'a plugin that is not well');
+flag(1, 'false');
+$r = ready(200);
+is($r->{status}, 200, 'with server_readiness_probe off it does not matter');
+is_deeply($r->{json}, { status => 'ok', checks => { event_loop => 'ok' } }, '/ready answers as /live does');
+like($t->get('/ready?verbose')->{body}, qr/"worker_\d+":\{"status":"ok"/, 'verbose, too');
+flag(2, 'true');
+is(ready(503)->{status}, 503, 'with the flag on it matters again');
+plugin('auth', "Status: 200 OK\r\n\r\n{}");
+is(ready(200)->{status}, 200, 'until the plugin is well');
 kill 'STOP', $t->{redis_pid};
 is(ready(503)->{json}{checks}{redis}, 'unavailable', 'a Redis that hangs is noticed');
 kill 'CONT', $t->{redis_pid};
@@ -146,10 +181,12 @@ is(ready(200)->{status}, 200, 'and when it goes on, too');
 
 # A worker that is stuck.
 my ($stuck) = $t->workers;
+my $stopped = time;
 kill 'STOP', $stuck;
 my $live = 0;
 eval { GitpodTest::wait_for('/live 503', sub { ($live = probe_other('/live')) == 503 }) };
 is($live, 503, 'a worker that is stuck makes it not live');
+cmp_ok(time - $stopped, '<', 3, 'after the time of gitpod_live_lag');
 like(probe_body('/live?verbose'), qr/"worker_$stuck":\{"status":"unavailable"/, 'verbose tells which');
 kill 'CONT', $stuck;
 eval { GitpodTest::wait_for('/live 200', sub { ($live = probe_other('/live')) == 200 }) };

@@ -8,7 +8,7 @@ use strict;
 use warnings;
 
 use Cwd qw(abs_path);
-use Digest::SHA qw(sha256 sha256_hex);
+use Digest::SHA qw(sha1_base64 sha256 sha256_hex);
 use Errno qw(EINTR);
 use Fcntl qw(:flock);
 use File::Basename qw(basename dirname);
@@ -159,7 +159,7 @@ sub write_conf {
         PROBE_ADDRESS => '127.0.0.1', PROBE_PORT => $self->{probe_port}, DOMAIN => $self->{domain},
         WORKSPACE_DOMAIN => $self->{workspace_domain}, EXTERNAL_URL => $self->{external}, CIDR => '127.0.0.0/8',
         MODULE => module(), DASHBOARD => $self->{dashboard}, CALLERS_MAP => $self->callers_map,
-        WORKERS => $self->{workers}, ZONE_SIZE => '64m',
+        WORKERS => $self->{workers}, ZONE_SIZE => '64m', DRAIN_TIMEOUT => $self->{drain_timeout} // 30,
     );
     for my $file (glob "$TOP/conf/nginx/*.in") {
         (my $name = basename($file)) =~ s/\.in$//;
@@ -687,7 +687,9 @@ sub workspace_connection {
         my %header = map { lc $_->[0] => $_->[1] } @headers;
 
         if (lc($header{upgrade} // '') eq 'websocket' && $uri !~ m{^/status/}) {
-            print $c "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSet-Cookie: gp_workspace=evil\r\n\r\n";
+            my $accept = sha1_base64(($header{'sec-websocket-key'} // '') . '258EAFA5-E914-47DA-95CA-C5AB0DC85B11') . '=';    # RFC 6455 1.3
+            print $c "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: $accept\r\n",
+                "Set-Cookie: gp_workspace=evil\r\n\r\n";
             $c->flush;
             syswrite $c, $buffer if length $buffer;
             while (sysread $c, my $piece, 65536) { syswrite $c, $piece }
