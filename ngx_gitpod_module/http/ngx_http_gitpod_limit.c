@@ -52,7 +52,7 @@ static ngx_connection_t  ngx_http_gitpod_holder_dummy;
 
 #define ngx_http_gitpod_limit_uses(llcf, use, i)                              \
     (i = 0, use = (llcf)->uses ? (llcf)->uses->elts : NULL;                   \
-     use && i < (llcf)->uses->nelts;                                          \
+     (llcf)->uses && i < (llcf)->uses->nelts;                                 \
      i++)
 
 
