@@ -80,7 +80,7 @@ check_settings() {
     done
     check_ports_differ GITPOD_PORT GITPOD_PROBE_PORT GITPOD_GRPC_PORT GITPOD_HTTP_PORT
     check_tls_settings
-    [[ $GITPOD_DRAIN_DELAY =~ ^[0-9]{1,2}$ && 10#$GITPOD_DRAIN_DELAY -le 60 ]] ||
+    { [[ $GITPOD_DRAIN_DELAY =~ ^[0-9]{1,2}$ ]] && ((10#$GITPOD_DRAIN_DELAY <= 60)); } ||
         die "GITPOD_DRAIN_DELAY is '$GITPOD_DRAIN_DELAY': it must be 0 to 60 seconds"
     [[ $GITPOD_DRAIN_TIMEOUT =~ ^[1-9][0-9]{0,2}$ && $GITPOD_DRAIN_TIMEOUT -le 600 ]] ||
         die "GITPOD_DRAIN_TIMEOUT is '$GITPOD_DRAIN_TIMEOUT': it must be 1 to 600 seconds"
