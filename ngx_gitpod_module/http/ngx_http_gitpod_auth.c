@@ -87,6 +87,16 @@ ngx_http_gitpod_auth_handler(ngx_http_request_t *r)
     ctx->reason.len = 0;
 
     if (ngx_http_gitpod_origin_check(r, ctx) != NGX_OK) {
+
+        /* who is let in by another check is not who the cookie says */
+
+        if (ngx_http_gitpod_reply_deferred(r, NGX_HTTP_FORBIDDEN)) {
+            ctx->credential = NGX_HTTP_GITPOD_NONE;
+            ctx->user.len = 0;
+            ctx->credential_id.len = 0;
+            ctx->scopes.len = 0;
+        }
+
         return ngx_http_gitpod_reply_error(r, NGX_HTTP_FORBIDDEN,
                    "With the session cookie, Origin must be this site's own. "
                    "Programs use Authorization: Bearer instead");
@@ -128,13 +138,13 @@ ngx_http_gitpod_auth_count(ngx_http_gitpod_ctx_t *ctx, ngx_int_t rc)
 static ngx_int_t
 ngx_http_gitpod_auth_refuse(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx)
 {
-    if (ctx->page && ctx->token.data == NULL) {
+    if (ctx->page && ctx->token.data == NULL
+        && !ngx_http_gitpod_reply_deferred(r, NGX_HTTP_UNAUTHORIZED))
+    {
         return ngx_http_gitpod_auth_login(r, ctx);
     }
 
-    if (ngx_http_gitpod_reply_header(r, "WWW-Authenticate", "Bearer")
-        != NGX_OK)
-    {
+    if (ngx_http_gitpod_reply_challenge(r, "Bearer") != NGX_OK) {
         return NGX_ERROR;
     }
 

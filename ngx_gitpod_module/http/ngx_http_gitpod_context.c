@@ -302,6 +302,8 @@ ngx_http_gitpod_request_merge_srv_conf(ngx_conf_t *cf, void *parent,
     ngx_http_gitpod_request_srv_conf_t *prev = parent;
     ngx_http_gitpod_request_srv_conf_t *conf = child;
 
+    ngx_http_core_srv_conf_t  *cscf;
+
     ngx_conf_merge_str_value(conf->domain, prev->domain, "");
     ngx_conf_merge_str_value(conf->workspace_domain, prev->workspace_domain,
                              "");
@@ -316,6 +318,18 @@ ngx_http_gitpod_request_merge_srv_conf(ngx_conf_t *cf, void *parent,
 
     if (conf->domain.len == 0) {
         return NGX_CONF_OK;
+    }
+
+    /* plugins fold '-' and '_': a header must not come in two spellings */
+
+    cscf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_core_module);
+
+    if (cscf->underscores_in_headers || !cscf->ignore_invalid_headers) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"gitpod_domain\" needs "
+                           "\"underscores_in_headers off\" and "
+                           "\"ignore_invalid_headers on\"");
+        return NGX_CONF_ERROR;
     }
 
     if (conf->workspace_domain.len == 0 || conf->external_url.len == 0) {
@@ -370,6 +384,8 @@ ngx_http_gitpod_request_merge_loc_conf(ngx_conf_t *cf, void *parent,
     ngx_http_gitpod_request_loc_conf_t *prev = parent;
     ngx_http_gitpod_request_loc_conf_t *conf = child;
 
+    ngx_http_core_loc_conf_t  *clcf;
+
     ngx_conf_merge_uint_value(conf->auth, prev->auth,
                               NGX_HTTP_GITPOD_AUTH_OFF);
     ngx_conf_merge_value(conf->workspace, prev->workspace, 0);
@@ -382,6 +398,16 @@ ngx_http_gitpod_request_merge_loc_conf(ngx_conf_t *cf, void *parent,
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "\"gitpod_handoff\" needs \"gitpod_auth on\" in "
                            "the same location");
+        return NGX_CONF_ERROR;
+    }
+
+    /* who is let in otherwise would have no address to go to */
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (conf->workspace && clcf->satisfy == NGX_HTTP_SATISFY_ANY) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"gitpod_workspace\" needs \"satisfy all\"");
         return NGX_CONF_ERROR;
     }
 

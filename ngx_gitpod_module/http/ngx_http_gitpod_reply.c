@@ -15,6 +15,7 @@
 #define NGX_HTTP_GITPOD_RETRY_AFTER  2      /* s: about one start */
 
 
+static ngx_table_elt_t *ngx_http_gitpod_reply_last(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gitpod_reply_cors(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
 static ngx_int_t ngx_http_gitpod_reply_send(ngx_http_request_t *r,
@@ -67,6 +68,51 @@ ngx_http_gitpod_reply_header(ngx_http_request_t *r, char *name,
 }
 
 
+/* What to log in with; nginx takes it back when somebody else lets through. */
+
+ngx_int_t
+ngx_http_gitpod_reply_challenge(ngx_http_request_t *r, char *scheme)
+{
+    if (ngx_http_gitpod_reply_header(r, "WWW-Authenticate", "%s", scheme)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    r->headers_out.www_authenticate = ngx_http_gitpod_reply_last(r);
+
+    return NGX_OK;
+}
+
+
+static ngx_table_elt_t *
+ngx_http_gitpod_reply_last(ngx_http_request_t *r)
+{
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    part = r->headers_out.headers.last;
+    h = part->elts;
+
+    return &h[part->nelts - 1];
+}
+
+
+/* Under "satisfy any" a refusal is not the last word. */
+
+ngx_uint_t
+ngx_http_gitpod_reply_deferred(ngx_http_request_t *r, ngx_uint_t status)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    return clcf->satisfy == NGX_HTTP_SATISFY_ANY
+           && (status == NGX_HTTP_UNAUTHORIZED
+               || status == NGX_HTTP_FORBIDDEN);
+}
+
+
 /*
  * A refusal.  For a person's navigation the status alone is returned, so that
  * error_page finds it; message must be a text of our own, free of what a
@@ -116,7 +162,7 @@ ngx_http_gitpod_reply_again(ngx_http_request_t *r, ngx_uint_t status,
         return NGX_ERROR;
     }
 
-    if (ctx && ctx->page) {
+    if (ctx && (ctx->page || ngx_http_gitpod_reply_deferred(r, status))) {
         return status;
     }
 

@@ -246,6 +246,12 @@ ngx_int_t ngx_http_gitpod_reply_redirect(ngx_http_request_t *r,
     ngx_uint_t status, ngx_str_t *url);
 ngx_int_t ngx_http_gitpod_reply_header(ngx_http_request_t *r,
     char *name, char *fmt, ...);
+ngx_int_t ngx_http_gitpod_reply_challenge(ngx_http_request_t *r,
+    char *scheme);
+
+/* 1: return the status, for "satisfy any" lets others judge too. */
+ngx_uint_t ngx_http_gitpod_reply_deferred(ngx_http_request_t *r,
+    ngx_uint_t status);
 
 /*
  * limit: NGX_OK, or what the phase handler returns (limit_user: the end of the

@@ -488,9 +488,7 @@ ngx_http_gitpod_workspace_stranger(ngx_http_request_t *r,
         ngx_http_gitpod_ctx_refuse(ctx, "no credential");
     }
 
-    if (ngx_http_gitpod_reply_header(r, "WWW-Authenticate", "Gitpod")
-        != NGX_OK)
-    {
+    if (ngx_http_gitpod_reply_challenge(r, "Gitpod") != NGX_OK) {
         return NGX_ERROR;
     }
 
