@@ -491,18 +491,33 @@ ngx_http_gitpod_probe_ready(u_char *p, u_char *last, ngx_gitpod_zone_t *zone,
 ngx_uint_t
 ngx_http_gitpod_probe_is_ready(ngx_http_request_t *r)
 {
-    ngx_uint_t                          i;
+    ngx_uint_t                          i, ok;
     const char                         *why;
     ngx_gitpod_zone_t                  *zone;
     ngx_http_gitpod_check_t            *check;
     ngx_gitpod_check_state_t            state;
     ngx_http_gitpod_probe_main_conf_t  *pmcf;
+    u_char                              unused[NGX_HTTP_GITPOD_PROBE_HEAD];
+
+    static ngx_str_t  nobody = ngx_null_string;
 
     zone = ngx_http_gitpod_zone(r);
     pmcf = ngx_http_get_module_main_conf(r, ngx_http_gitpod_probe_module);
     check = pmcf->checks.elts;
 
-    for (i = 0; zone && i < pmcf->checks.nelts; i++) {
+    if (zone == NULL || ngx_gitpod_drain_since(zone)) {
+        return 0;
+    }
+
+    if (!ngx_http_gitpod_flag_on(r, &ngx_http_gitpod_probe_flag, &nobody, 1))
+    {
+        ok = 1;
+        (void) ngx_http_gitpod_probe_live(unused, unused + sizeof(unused),
+                                          zone, pmcf, 0, &ok);
+        return ok;
+    }
+
+    for (i = 0; i < pmcf->checks.nelts; i++) {
 
         if (check[i].required
             && !ngx_http_gitpod_check_passed(&check[i], zone, &state, &why))
@@ -511,7 +526,7 @@ ngx_http_gitpod_probe_is_ready(ngx_http_request_t *r)
         }
     }
 
-    return zone != NULL;
+    return 1;
 }
 
 
