@@ -11,7 +11,7 @@ use GitpodGateway;
 sub gateway {
     my ($redis, %option) = @_;
     return GitpodTest->new(%option, http => <<"X");
-    gitpod_zone test 2m;
+    gitpod_zone test 64m;    # room for 200 buckets within a second: in less, some are not told
     gitpod_redis $redis;
     gitpod_limit both key=address rate=10/1h shared;
     gitpod_limit alone key=address rate=10/1h;
@@ -82,8 +82,9 @@ cmp_ok($wait, '>', 3600, "is owed: $wait s to wait instead of 360");
 # many buckets need many messages
 my $before = taken($second);
 is(scalar(grep { $_ ne '200' } map { take($first, 1, "198.51.100.$_") } 1 .. 200), 0, '200 addresses');
-told($first, $second);
-cmp_ok(taken($second) - $before, '>=', 4, 'take more than one message');
+eval { GitpodTest::wait_for('two messages', sub { taken($second) - $before >= 2 }) };
+cmp_ok(taken($second) - $before, '>=', 2, 'take more than one message');
+told($first, $second) for 1, 2;    # a message holds some 60: four more hold them all
 is(join(' ', map { take($second, 10, "198.51.100.$_") } 1, 100, 200), join(' ', (ok_n(9) . ' 429') x 3), 'and are all told');
 
 # words of nobody

@@ -15,7 +15,9 @@ my $node = -x "$cache/node/bin/node" ? "$cache/node/bin/node" : 'node';
 my $program = "$GitpodGateway::TOP/t/http/port_protocols_are_honoured.mjs";
 $ENV{GP_CLIENTS} = "$cache/clients";
 
-my $g = GitpodGateway->new(grpc => 1, expected_alert => qr{no "gitpod_protocol});
+# A stopped workspace is not started here: t/http/wake_*.t do that.
+sub edited { my ($name, $text) = @_; $text =~ s/gitpod_wake .*;//; return $text }
+my $g = GitpodGateway->new(grpc => 1, edit => \&edited, expected_alert => qr{no "gitpod_protocol});
 my $id = 'amber-fox-k3j9x2m1';
 my $address = GitpodGateway::free_address();
 my @owner = ('X-Gitpod-Owner-Token' => $g->owner_token($id));
@@ -113,7 +115,7 @@ my $gone = $g->host('nobody-at-aaaabbbb');
 is($g->get($gone, '/', Cookie => 'gp_workspace=' . $g->workspace_token(host => $gone, ws => 'nobody-at-aaaabbbb'))->{status}, 404, 'one that is gone is 404, for who was in it');
 
 # ---- a configuration that does not speak it ----
-$g->{edit} = sub { my ($name, $text) = @_; $text =~ s/gitpod_protocol grpc .*;//; return $text };
+$g->{edit} = sub { my $text = edited(@_); $text =~ s/gitpod_protocol grpc .*;//; return $text };
 $g->route($id, address => $address, ports(3002 => 'grpc'));
 $g->reload;
 GitpodGateway::wait_for('the route', sub { $g->get("3002-$host", '/', @owner)->{status} != 503 });

@@ -13,6 +13,7 @@ use GitpodGateway;
 my $g = GitpodGateway->new(workers => 2, edit => sub {
     my ($name, $text) = @_;
     $text =~ s/client_header_timeout \S+;/client_header_timeout 1s;/ if $name eq 'nginx.conf';
+    $text =~ s/gitpod_wake .*;//;    # nobody waits for a workspace without an address: t/http/wake_*.t do
     return $text;
 });
 my ($d, $id) = ($g->{domain}, 'amber-fox-k3j9x2m1');

@@ -65,7 +65,7 @@ is($s->rpc('GetWorkspace', { workspaceId => '../../etc' })->{status}, 400, 'malf
 my $port = $s->{env}{GITPOD_PORT};
 my $W = $s->{workspace_domain};
 for my $case (["a.$good.$W", 404], [uc("$good.$W"), 401], ["$good.$W.", [400, 404]], ["99999-$good.$W", [400, 404]], ["0-$good.$W", [400, 404]], ["22999-$good.$W", [400, 404]],
-    ["abc-$good.$W", 404], ['a' x 300 . ".$W", [400, 404]], ["$good.$W:99999", [400, 401, 404]], ["$good.$W:port", [400, 404]], ['', [400]], ["nobody-home-abcdefgh.$W", 401], ["example.com", 404], ["$good.$W\@evil", [400, 404]]) {
+    ["abc-$good.$W", 401], ['a' x 300 . ".$W", [400, 404]], ["$good.$W:99999", [400, 401, 404]], ["$good.$W:port", [400, 404]], ['', [400]], ["nobody-home-abcdefgh.$W", 401], ["example.com", 404], ["$good.$W\@evil", [400, 404]]) {
     my ($host, $want) = @$case;
     my $sock = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port, Timeout => 10) or die $!;
     print $sock "GET /healthz HTTP/1.1\r\nHost: $host\r\nConnection: close\r\n\r\n";
