@@ -73,9 +73,9 @@ $s->inside($id, 'echo uncommitted > /workspace/app/work.txt; echo changed >> /wo
 is($s->rpc('StopWorkspace', { workspaceId => $id })->{status}, 200, 'StopWorkspace');
 $s->wait_phase($id, 'PHASE_STOPPED');
 is($s->container($id), undef, 'the container is gone');
-is($s->workspace_http($id, '/healthz', owner_token => 'x' x 32)->{status}, 503, 'a machine is told to come back (503) while it is stopped');
+is($s->workspace_http($id, '/healthz', owner_token => 'x' x 32)->{status}, 401, 'who has no right to it does not hear that it is stopped');
 my $r = $s->http(url => "http://$id.$s->{workspace_domain}:$s->{env}{GITPOD_PORT}/", headers => ['Accept: text/html']);
-like($r->{headers}, qr{^location: \Q$s->{url}\E/start/\S*#$id}mi, 'a person goes to the start page');
+like($r->{headers}, qr{^location: \Q$s->{url}\E/api/handoff\?host=$id\.}mi, 'a person is asked who it is first');
 my @both = map { $s->rpc('StartWorkspace', { workspaceId => $id }) } 1 .. 2;
 is($both[$_]{status}, 200, 'StartWorkspace ' . ($_ + 1)) for 0, 1;
 $w = $s->wait_phase($id, 'PHASE_RUNNING');
