@@ -179,7 +179,7 @@ ngx_http_gitpod_fastcgi_request(u_char *p, ngx_str_t *path, ngx_str_t *body)
     static ngx_str_t   http = ngx_string("HTTP/1.1");
     static ngx_str_t   json = ngx_string("application/json");
     static ngx_str_t   caller = ngx_string(NGX_HTTP_GITPOD_CALLER);
-    static ngx_str_t   none = ngx_null_string;
+    static ngx_str_t   none = ngx_string("");
 
     p = ngx_http_gitpod_fastcgi_record(p, NGX_HTTP_GITPOD_FASTCGI_BEGIN, 8);
     ngx_memzero(p, 8);
