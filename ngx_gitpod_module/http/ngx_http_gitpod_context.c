@@ -91,6 +91,13 @@ static ngx_command_t  ngx_http_gitpod_request_commands[] = {
       offsetof(ngx_http_gitpod_request_loc_conf_t, workspace),
       NULL },
 
+    { ngx_string("gitpod_preflight"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_gitpod_request_loc_conf_t, preflight),
+      NULL },
+
     { ngx_string("gitpod_protocol"),
       NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE2,
       ngx_http_gitpod_protocol,
@@ -372,6 +379,7 @@ ngx_http_gitpod_request_create_loc_conf(ngx_conf_t *cf)
     conf->auth = NGX_CONF_UNSET_UINT;
     conf->workspace = NGX_CONF_UNSET;
     conf->handoff = NGX_CONF_UNSET;
+    conf->preflight = NGX_CONF_UNSET;
 
     return conf;
 }
@@ -390,6 +398,7 @@ ngx_http_gitpod_request_merge_loc_conf(ngx_conf_t *cf, void *parent,
                               NGX_HTTP_GITPOD_AUTH_OFF);
     ngx_conf_merge_value(conf->workspace, prev->workspace, 0);
     ngx_conf_merge_value(conf->handoff, prev->handoff, 0);
+    ngx_conf_merge_value(conf->preflight, prev->preflight, 0);
     ngx_conf_merge_str_value(conf->introspect, prev->introspect, "");
     ngx_conf_merge_str_value(conf->redeem, prev->redeem, "");
     ngx_http_gitpod_protocol_merge(conf, prev);

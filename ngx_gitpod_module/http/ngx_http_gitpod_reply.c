@@ -194,6 +194,18 @@ ngx_http_gitpod_reply_again(ngx_http_request_t *r, ngx_uint_t status,
 
 
 ngx_int_t
+ngx_http_gitpod_reply_empty(ngx_http_request_t *r, ngx_uint_t status)
+{
+    ngx_str_t  body;
+
+    ngx_str_null(&body);
+    r->headers_out.status = status;
+
+    return ngx_http_gitpod_reply_send(r, &body);
+}
+
+
+ngx_int_t
 ngx_http_gitpod_reply_redirect(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *url)
 {

@@ -61,6 +61,7 @@ typedef struct {
     ngx_uint_t    auth;
     ngx_flag_t    workspace;
     ngx_flag_t    handoff;
+    ngx_flag_t    preflight;           /* of private ports is answered */
     ngx_str_t     introspect;          /* internal uri */
     ngx_str_t     redeem;              /* internal uri */
     ngx_str_t     protocols[NGX_GITPOD_PROTOCOL_GRPC + 1];  /* @name */
@@ -220,6 +221,11 @@ ngx_int_t ngx_http_gitpod_workspace_unknown(ngx_http_request_t *r,
 ngx_uint_t ngx_http_gitpod_workspace_allowed(ngx_gitpod_route_t *route,
     ngx_str_t *user);
 
+/* stranger: whoever has no credential; missing: there is no such workspace */
+
+ngx_int_t ngx_http_gitpod_stranger(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_uint_t missing);
+
 /* protocol: where a request goes on that plain HTTP does not suit */
 
 char *ngx_http_gitpod_protocol(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -244,6 +250,8 @@ ngx_int_t ngx_http_gitpod_reply_again(ngx_http_request_t *r,
     ngx_uint_t status, ngx_uint_t retry_s, char *message);
 ngx_int_t ngx_http_gitpod_reply_redirect(ngx_http_request_t *r,
     ngx_uint_t status, ngx_str_t *url);
+ngx_int_t ngx_http_gitpod_reply_empty(ngx_http_request_t *r,
+    ngx_uint_t status);
 ngx_int_t ngx_http_gitpod_reply_header(ngx_http_request_t *r,
     char *name, char *fmt, ...);
 ngx_int_t ngx_http_gitpod_reply_challenge(ngx_http_request_t *r,

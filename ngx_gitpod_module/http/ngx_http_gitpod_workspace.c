@@ -28,8 +28,6 @@ static ngx_int_t ngx_http_gitpod_workspace_missing(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
 static ngx_uint_t ngx_http_gitpod_workspace_table(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
-static ngx_int_t ngx_http_gitpod_workspace_stranger(ngx_http_request_t *r,
-    ngx_http_gitpod_ctx_t *ctx, ngx_uint_t missing);
 static ngx_int_t ngx_http_gitpod_workspace_untold(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gitpod_workspace_find(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route);
@@ -218,7 +216,7 @@ ngx_http_gitpod_workspace_missing(ngx_http_request_t *r,
 
     ngx_http_gitpod_ctx_refuse(ctx, "unknown workspace");
 
-    return ngx_http_gitpod_workspace_stranger(r, ctx, 1);
+    return ngx_http_gitpod_stranger(r, ctx, 1);
 }
 
 
@@ -453,48 +451,7 @@ ngx_http_gitpod_workspace_anonymous(ngx_http_request_t *r,
         return ngx_http_gitpod_limit_refuse(r, ctx);
     }
 
-    return ngx_http_gitpod_workspace_stranger(r, ctx, 0);
-}
-
-
-/*
- * Somebody without a credential, or with none for here.  Whether there is such
- * a workspace makes no difference; nor does it when an address asked for too
- * many that there are not, else the 429 would tell.
- */
-
-static ngx_int_t
-ngx_http_gitpod_workspace_stranger(ngx_http_request_t *r,
-    ngx_http_gitpod_ctx_t *ctx, ngx_uint_t missing)
-{
-    ngx_int_t  rc;
-
-    rc = missing
-         ? ngx_http_gitpod_limit_spend(r, ctx, NGX_HTTP_GITPOD_COUNT_UNKNOWN)
-         : ngx_http_gitpod_limit_look(r, ctx, NGX_HTTP_GITPOD_COUNT_UNKNOWN);
-
-    /* people are sent to log in, there or not, and learn it then */
-
-    if (ctx->page && ctx->owner_token.data == NULL) {
-        ctx->limit = NULL;
-        return ngx_http_gitpod_handoff_start(r, ctx);
-    }
-
-    if (rc != NGX_OK) {
-        return ngx_http_gitpod_limit_refuse(r, ctx);
-    }
-
-    if (ctx->reason.len == 0) {
-        ngx_http_gitpod_ctx_refuse(ctx, "no credential");
-    }
-
-    if (ngx_http_gitpod_reply_challenge(r, "Gitpod") != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    return ngx_http_gitpod_reply_error(r, NGX_HTTP_UNAUTHORIZED,
-               "Open this address in a browser to log in, or send "
-               GP_HEADER_OWNER_TOKEN);
+    return ngx_http_gitpod_stranger(r, ctx, 0);
 }
 
 

@@ -3,6 +3,7 @@
 #include "core/base64url.h"
 #include "core/code.h"
 #include "core/event.h"
+#include "core/field.h"
 #include "core/glob.h"
 #include "core/hash.h"
 #include "core/hex.h"
@@ -248,9 +249,32 @@ static void test_scopes(void)
     }
 }
 
+static void test_fields(void)
+{
+    static const char *const tokens[] = {"PUT", "x-own", "!#$%&'*+-.^_`|~", "P"};
+    static const char *const lists[] = {"content-type,x-own", "a, b , c", ", a", "a,,b", "a,"};
+    static const char *const none[] = {"", " ", ",", "a b", "a b, c", "a\tb", "a\"b", "a\r\nb", "a;b", "\xc3\xa4", "a, b c"};
+    size_t i;
+
+    for (i = 0; i < sizeof(tokens) / sizeof(tokens[0]); i++) {
+        ok(gp_field_tokens(tokens[i], strlen(tokens[i]), 32, false), "\"%s\" is a token", tokens[i]);
+        ok(gp_field_tokens(tokens[i], strlen(tokens[i]), 32, true), "and a list");
+    }
+    for (i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        ok(gp_field_tokens(lists[i], strlen(lists[i]), 32, true), "\"%s\" is a list of tokens", lists[i]);
+        ok(!gp_field_tokens(lists[i], strlen(lists[i]), 32, false), "and none");
+    }
+    for (i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
+        ok(!gp_field_tokens(none[i], strlen(none[i]), 32, true), "case %zu is no list", i);
+    }
+    ok(!gp_field_tokens("a\0b", 3, 32, true), "a NUL is none either");
+    ok(gp_field_tokens("PUT", 3, 3, false) && !gp_field_tokens("PUT", 3, 2, false), "at most so many bytes");
+}
+
 
 int main(void)
 {
+    test_fields();
     test_event_ids();
     test_event_records();
     test_scopes();
