@@ -351,7 +351,9 @@ ngx_http_gitpod_request_merge_srv_conf(ngx_conf_t *cf, void *parent,
         conf->issuer = conf->domain;
     }
 
-    if (ngx_http_gitpod_cookie_names(cf, conf) != NGX_OK) {
+    if (ngx_http_gitpod_cookie_names(cf, conf) != NGX_OK
+        || ngx_http_gitpod_owner_names(cf, conf) != NGX_OK)
+    {
         return NGX_CONF_ERROR;
     }
 

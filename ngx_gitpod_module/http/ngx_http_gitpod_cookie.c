@@ -18,7 +18,8 @@
     (sizeof(GP_COOKIE_HOST_PREFIX) - 1)
 
 
-static ngx_uint_t ngx_http_gitpod_cookie_ours(u_char *name, size_t len);
+static ngx_uint_t ngx_http_gitpod_cookie_ours(
+    ngx_http_gitpod_request_srv_conf_t *gscf, u_char *name, size_t len);
 static ngx_uint_t ngx_http_gitpod_cookie_keep(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_str_t *value);
 static void ngx_http_gitpod_cookie_issued(ngx_http_request_t *r,
@@ -68,12 +69,17 @@ static const ngx_str_t  ngx_http_gitpod_cookie_bases[] = {
 };
 
 
-/* With or without __Host-: neither form is anybody else's. */
+/*
+ * With or without __Host-: neither form is anybody else's.  All that Gitpod
+ * names for the domain is credentials.
+ */
 
 static ngx_uint_t
-ngx_http_gitpod_cookie_ours(u_char *name, size_t len)
+ngx_http_gitpod_cookie_ours(ngx_http_gitpod_request_srv_conf_t *gscf,
+    u_char *name, size_t len)
 {
-    ngx_uint_t  i;
+    ngx_str_t   *prefix;
+    ngx_uint_t   i;
 
     if (len > NGX_HTTP_GITPOD_COOKIE_PREFIX_LEN
         && ngx_strncasecmp(name, (u_char *) GP_COOKIE_HOST_PREFIX,
@@ -82,6 +88,14 @@ ngx_http_gitpod_cookie_ours(u_char *name, size_t len)
     {
         name += NGX_HTTP_GITPOD_COOKIE_PREFIX_LEN;
         len -= NGX_HTTP_GITPOD_COOKIE_PREFIX_LEN;
+    }
+
+    prefix = &gscf->cookie_prefix;
+
+    if (len >= prefix->len
+        && ngx_strncasecmp(name, prefix->data, prefix->len) == 0)
+    {
+        return 1;
     }
 
     for (i = 0; i < NGX_HTTP_GITPOD_COOKIES_N; i++) {
@@ -109,19 +123,22 @@ ngx_http_gitpod_cookie_take(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
 {
     u_char                              *p, *last, *end, *eq, *out, *name;
     size_t                               len;
-    ngx_str_t                            kept, *cookie;
+    ngx_str_t                            kept, *cookie, named, value;
     ngx_uint_t                           i;
     ngx_http_gitpod_request_srv_conf_t  *gscf;
 
     last = header->data + header->len;
 
+    gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
+
     if (ngx_strlcasestrn(header->data, last, (u_char *) "gp_", 3 - 1)
-        == NULL)
+        == NULL
+        && ngx_strlcasestrn(header->data, last, gscf->cookie_prefix.data,
+                            gscf->cookie_prefix.len - 1)
+           == NULL)
     {
         return NGX_OK;
     }
-
-    gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
 
     kept.data = ngx_pnalloc(r->pool, header->len + 1);
     if (kept.data == NULL) {
@@ -147,7 +164,7 @@ ngx_http_gitpod_cookie_take(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
             len--;
         }
 
-        if (!ngx_http_gitpod_cookie_ours(name, len)) {
+        if (!ngx_http_gitpod_cookie_ours(gscf, name, len)) {
 
             if (p < end) {
                 if (out != kept.data) {
@@ -161,7 +178,19 @@ ngx_http_gitpod_cookie_take(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
             continue;
         }
 
-        for (i = 0; eq && i < NGX_HTTP_GITPOD_COOKIES_N; i++) {
+        if (eq == NULL) {
+            continue;
+        }
+
+        named.data = name;
+        named.len = len;
+
+        value.data = eq + 1;
+        value.len = end - value.data;
+
+        while (value.len && value.data[value.len - 1] == ' ') { value.len--; }
+
+        for (i = 0; i < NGX_HTTP_GITPOD_COOKIES_N; i++) {
 
             if (len != gscf->cookies[i].len
                 || ngx_memcmp(name, gscf->cookies[i].data, len) != 0)
@@ -175,12 +204,11 @@ ngx_http_gitpod_cookie_take(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
                 ctx->duplicate = 1;
             }
 
-            cookie->data = eq + 1;
-            cookie->len = end - cookie->data;
+            *cookie = value;
+        }
 
-            while (cookie->len && cookie->data[cookie->len - 1] == ' ') {
-                cookie->len--;
-            }
+        if (ngx_http_gitpod_owner_take(r, ctx, &named, &value) != NGX_OK) {
+            return NGX_ERROR;
         }
     }
 
@@ -261,8 +289,11 @@ static ngx_uint_t
 ngx_http_gitpod_cookie_keep(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     ngx_str_t *value)
 {
-    u_char  *p, *last, *end, *eq;
-    size_t   len;
+    u_char                              *p, *last, *end, *eq;
+    size_t                               len;
+    ngx_http_gitpod_request_srv_conf_t  *gscf;
+
+    gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
 
     p = value->data;
     last = p + value->len;
@@ -279,7 +310,7 @@ ngx_http_gitpod_cookie_keep(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
 
     while (len && (p[len - 1] == ' ' || p[len - 1] == '\t')) { len--; }
 
-    if (ngx_http_gitpod_cookie_ours(p, len)) {
+    if (ngx_http_gitpod_cookie_ours(gscf, p, len)) {
         return 0;
     }
 

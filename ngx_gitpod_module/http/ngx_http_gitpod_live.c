@@ -15,8 +15,6 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "jose/digest.h"
-
 #include "ngx_http_gitpod_request.h"
 
 
@@ -149,7 +147,8 @@ ngx_http_gitpod_live_revoked(ngx_gitpod_zone_t *zone,
     ngx_gitpod_revoked_e  kind;
 
     if (credential == NGX_HTTP_GITPOD_NONE
-        || credential == NGX_HTTP_GITPOD_OWNER_TOKEN)
+        || credential == NGX_HTTP_GITPOD_OWNER_TOKEN
+        || credential == NGX_HTTP_GITPOD_OWNER_COOKIE)
     {
         return 0;
     }
@@ -171,7 +170,6 @@ ngx_http_gitpod_live_revoked(ngx_gitpod_zone_t *zone,
 static ngx_uint_t
 ngx_http_gitpod_live_lost(ngx_http_gitpod_ctx_t *ctx)
 {
-    uint8_t                   digest[GP_SHA256_LEN];
     ngx_gitpod_route_t        route;
     ngx_gitpod_route_port_t  *port;
 
@@ -197,12 +195,10 @@ ngx_http_gitpod_live_lost(ngx_http_gitpod_ctx_t *ctx)
         return !ngx_http_gitpod_workspace_allowed(&route, &ctx->user);
 
     case NGX_HTTP_GITPOD_OWNER_TOKEN:
-        return !route.owner_token
-               || gp_sha256(ctx->owner_token.data, ctx->owner_token.len,
-                            digest)
-                  != 0
-               || !gp_equal_constant_time(digest, route.digest,
-                                          GP_SHA256_LEN);
+        return !ngx_http_gitpod_owner_good(&route, &ctx->owner_token);
+
+    case NGX_HTTP_GITPOD_OWNER_COOKIE:
+        return !ngx_http_gitpod_owner_good(&route, &ctx->owner_cookie);
 
     case NGX_HTTP_GITPOD_NONE:
     case NGX_HTTP_GITPOD_SESSION:

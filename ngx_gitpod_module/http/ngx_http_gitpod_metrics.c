@@ -75,6 +75,11 @@ static ngx_http_gitpod_metric_t  ngx_http_gitpod_counters[] = {
     { "gitpod_credentials_total",
       "{kind=\"owner_token\",outcome=\"refused\"}",
       NGX_GITPOD_N_OWNER_TOKEN_REFUSED, NULL },
+    { "gitpod_credentials_total", "{kind=\"owner_cookie\",outcome=\"ok\"}",
+      NGX_GITPOD_N_OWNER_COOKIE_OK, NULL },
+    { "gitpod_credentials_total",
+      "{kind=\"owner_cookie\",outcome=\"refused\"}",
+      NGX_GITPOD_N_OWNER_COOKIE_REFUSED, NULL },
 
     { "gitpod_introspections_total", "{outcome=\"ok\"}",
       NGX_GITPOD_N_ASK_OK,

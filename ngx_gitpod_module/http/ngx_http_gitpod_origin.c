@@ -60,7 +60,8 @@ ngx_http_gitpod_origin_check(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx)
     }
 
     if (ctx->credential != NGX_HTTP_GITPOD_SESSION
-        && ctx->credential != NGX_HTTP_GITPOD_WORKSPACE)
+        && ctx->credential != NGX_HTTP_GITPOD_WORKSPACE
+        && ctx->credential != NGX_HTTP_GITPOD_OWNER_COOKIE)
     {
         return NGX_OK;
     }

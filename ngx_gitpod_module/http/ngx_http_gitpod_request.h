@@ -39,7 +39,8 @@ typedef enum {
     NGX_HTTP_GITPOD_SESSION,
     NGX_HTTP_GITPOD_TOKEN,
     NGX_HTTP_GITPOD_WORKSPACE,
-    NGX_HTTP_GITPOD_OWNER_TOKEN
+    NGX_HTTP_GITPOD_OWNER_TOKEN,
+    NGX_HTTP_GITPOD_OWNER_COOKIE
 } ngx_http_gitpod_credential_e;
 
 
@@ -53,6 +54,7 @@ typedef struct {
     ngx_str_t     scheme;
     ngx_str_t     port;                /* ":8080", or empty */
     ngx_str_t     cookies[NGX_HTTP_GITPOD_COOKIES_N];
+    ngx_str_t     cookie_prefix;       /* of Gitpod's names: "_<D>_" */
     unsigned      tls:1;
 } ngx_http_gitpod_request_srv_conf_t;
 
@@ -95,6 +97,8 @@ struct ngx_http_gitpod_ctx_s {
     /* what the client sent, taken out of its headers */
     ngx_str_t                      cookies[NGX_HTTP_GITPOD_COOKIES_N];
     ngx_str_t                      owner_token;
+    ngx_array_t                   *owner_cookies; /* Gitpod's form of it */
+    ngx_str_t                      owner_cookie;  /* the one that was good */
     ngx_str_t                      token;         /* personal access token */
     ngx_str_t                      origin;
     ngx_str_t                      traceparent;   /* the client's, then ours */
@@ -185,6 +189,22 @@ ngx_int_t ngx_http_gitpod_cookie_take(ngx_http_request_t *r,
 ngx_int_t ngx_http_gitpod_cookie_set(ngx_http_request_t *r,
     ngx_uint_t cookie, ngx_str_t *value, char *path, time_t age);
 ngx_int_t ngx_http_gitpod_cookie_expire_all(ngx_http_request_t *r);
+
+/*
+ * owner: the token of an instance, in our header or in Gitpod's cookie.
+ * NGX_OK, NGX_DECLINED (none, or not good), NGX_BUSY too many were not good.
+ */
+
+ngx_int_t ngx_http_gitpod_owner_names(ngx_conf_t *cf,
+    ngx_http_gitpod_request_srv_conf_t *conf);
+ngx_int_t ngx_http_gitpod_owner_take(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_str_t *name, ngx_str_t *value);
+ngx_uint_t ngx_http_gitpod_owner_good(ngx_gitpod_route_t *route,
+    ngx_str_t *token);
+ngx_int_t ngx_http_gitpod_owner_token(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route);
+ngx_int_t ngx_http_gitpod_owner_cookie(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route);
 
 /*
  * claims: tokens of ours; token: those that auth knows.  NGX_OK it is good,

@@ -188,7 +188,8 @@ ngx_http_gitpod_variable_credential(ngx_http_request_t *r,
         ngx_string("session"),
         ngx_string("token"),
         ngx_string("workspace"),
-        ngx_string("owner-token")
+        ngx_string("owner-token"),
+        ngx_string("owner-cookie")
     };
 
     ctx = ngx_http_gitpod_ctx_get(r);

@@ -14,7 +14,6 @@
 
 #include "core/contract.h"
 #include "core/host.h"
-#include "jose/digest.h"
 
 #include "ngx_http_gitpod.h"
 #include "ngx_http_gitpod_request.h"
@@ -297,7 +296,6 @@ static ngx_int_t
 ngx_http_gitpod_workspace_admit(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route)
 {
-    uint8_t                   digest[GP_SHA256_LEN];
     ngx_int_t                 rc;
     ngx_uint_t                public;
     ngx_gitpod_route_port_t  *port;
@@ -307,31 +305,15 @@ ngx_http_gitpod_workspace_admit(ngx_http_request_t *r,
 
     if (ctx->owner_token.data) {
 
-        if (gp_sha256(ctx->owner_token.data, ctx->owner_token.len, digest) != 0
-            || !route->owner_token
-            || !gp_equal_constant_time(digest, route->digest, GP_SHA256_LEN))
-        {
-            ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_OWNER_TOKEN_REFUSED);
-            ngx_http_gitpod_ctx_refuse(ctx, "owner token");
+        rc = ngx_http_gitpod_owner_token(r, ctx, route);
 
-            rc = ngx_http_gitpod_limit_spend(r, ctx,
-                                             NGX_HTTP_GITPOD_COUNT_FAILURES);
+    } else {
+        rc = ngx_http_gitpod_workspace_cookie(r, ctx, route);
 
-            return (rc == NGX_OK)
-                   ? ngx_http_gitpod_workspace_anonymous(r, ctx, public)
-                   : ngx_http_gitpod_workspace_busy(r, ctx, public);
+        if (rc == NGX_DECLINED) {
+            rc = ngx_http_gitpod_owner_cookie(r, ctx, route);
         }
-
-        ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_OWNER_TOKEN_OK);
-        ctx->credential = NGX_HTTP_GITPOD_OWNER_TOKEN;
-        return NGX_OK;
     }
-
-    if (ctx->cookies[NGX_HTTP_GITPOD_COOKIE_WORKSPACE].data == NULL) {
-        return ngx_http_gitpod_workspace_anonymous(r, ctx, public);
-    }
-
-    rc = ngx_http_gitpod_workspace_cookie(r, ctx, route);
 
     if (rc == NGX_BUSY) {
         return ngx_http_gitpod_workspace_busy(r, ctx, public);
@@ -382,6 +364,10 @@ ngx_http_gitpod_workspace_cookie(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route)
 {
     ngx_int_t  rc;
+
+    if (ctx->cookies[NGX_HTTP_GITPOD_COOKIE_WORKSPACE].data == NULL) {
+        return NGX_DECLINED;
+    }
 
     rc = ngx_http_gitpod_claims_workspace(r, ctx);
 

@@ -18,7 +18,7 @@
 
 
 #define NGX_GITPOD_MAGIC            0x676974706f64aa01
-#define NGX_GITPOD_LAYOUT           7
+#define NGX_GITPOD_LAYOUT           8
 
 #define NGX_GITPOD_ZONE_MIN         (1024 * 1024)
 #define NGX_GITPOD_WORKERS_MAX      256     /* two generations of 128 */

@@ -90,6 +90,11 @@
 #define GP_COOKIE_WORKSPACE      "gp_workspace"   /* workspace and port hosts */
 #define GP_COOKIE_NONCE          "gp_nonce"       /* workspace hosts, Path=/_gitpod */
 
+/* Gitpod's own, without __Host-: "_<D>_" "ws_" <instance id> "_owner_", D with '-' and '.' as '_' */
+
+#define GP_COOKIE_OWNER_BEFORE   "ws_"
+#define GP_COOKIE_OWNER_BEHIND   "_owner_"
+
 /* ---- request headers of clients ---- */
 
 #define GP_HEADER_OWNER_TOKEN    "x-gitpod-owner-token"
