@@ -140,7 +140,9 @@ ngx_http_gitpod_cookie_take(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
         return NGX_OK;
     }
 
-    kept.data = ngx_pnalloc(r->pool, header->len + 1);
+    /* ";" becomes "; " */
+
+    kept.data = ngx_pnalloc(r->pool, 2 * header->len);
     if (kept.data == NULL) {
         return NGX_ERROR;
     }

@@ -54,6 +54,7 @@ for (
     is(cookies(Cookie => $sent =~ s/%/$token/r), $left, "Cookie \"$sent\" leaves \"$left\"");
 }
 is(cookies(Cookie => "gp_workspace=$token", Cookie => 'a=1'), 'a=1', 'over two lines too');
+is(cookies(@owner, Cookie => join ';', 'xgp_y=1', ('a') x 6000), join('; ', 'xgp_y=1', ('a') x 6000), 'a line that grows, since a space follows each semicolon');
 
 for (['Basic dXNlcjpwYXNz', 'Basic dXNlcjpwYXNz'], ['Bearer app-token', 'Bearer app-token'], ['Bearer gitpod_pat_a.b', undef], ['bearer  gitpod_pat_a.b', undef]) {
     my ($sent, $left) = @$_;
