@@ -4,6 +4,7 @@
  */
 
 
+#include <malloc.h>
 #include <sys/prctl.h>
 
 #include "ngx_http_gitpod.h"
@@ -13,8 +14,11 @@
 #define NGX_HTTP_GITPOD_PASSWORD_MAX      512       /* bytes */
 #define NGX_HTTP_GITPOD_SNAPSHOT_MAX_AGE  86400     /* s */
 #define NGX_HTTP_GITPOD_STAND_BACK_MS     1000      /* others tick faster */
+#define NGX_HTTP_GITPOD_CONF_MMAP         NGX_CYCLE_POOL_SIZE  /* bytes */
+#define NGX_HTTP_GITPOD_WORKER_MMAP       131072    /* bytes, as glibc's own */
 
 
+static void ngx_http_gitpod_tidy_heap(int threshold);
 static void *ngx_http_gitpod_create_main_conf(ngx_conf_t *cf);
 static char *ngx_http_gitpod_init_main_conf(ngx_conf_t *cf, void *conf);
 static char *ngx_http_gitpod_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -136,10 +140,30 @@ static ngx_connection_t    ngx_http_gitpod_dummy;
 static ngx_gitpod_feed_t   ngx_http_gitpod_feed;
 
 
+/*
+ * A reload parses the new configuration beside the old one and frees that
+ * afterwards: as much heap again, in pieces that glibc keeps and workers
+ * inherit, and of which each later reload leaves some more.  So blocks of
+ * pools are mapped, and go when they are freed, while a configuration is read
+ * (threshold: their size), and free pages are given back.
+ */
+
+static void
+ngx_http_gitpod_tidy_heap(int threshold)
+{
+#if (defined __GLIBC__)
+    (void) mallopt(M_MMAP_THRESHOLD, threshold);
+    (void) malloc_trim(0);
+#endif
+}
+
+
 static void *
 ngx_http_gitpod_create_main_conf(ngx_conf_t *cf)
 {
     ngx_http_gitpod_main_conf_t  *mcf;
+
+    ngx_http_gitpod_tidy_heap(NGX_HTTP_GITPOD_CONF_MMAP);
 
     mcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_gitpod_main_conf_t));
     if (mcf == NULL) {
@@ -618,6 +642,8 @@ ngx_http_gitpod_init_process(ngx_cycle_t *cycle)
     if (mcf == NULL || mcf->zone == NULL) {
         return NGX_OK;
     }
+
+    ngx_http_gitpod_tidy_heap(NGX_HTTP_GITPOD_WORKER_MMAP);
 
     if (ngx_http_gitpod_follow_master(cycle) != NGX_OK) {
         return NGX_ERROR;
