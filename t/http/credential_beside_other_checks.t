@@ -109,6 +109,6 @@ is($g->calls('public_api /mirror'), 1, 'not a thing');
 # a workspace has no other way in
 my $conf = GitpodGateway::slurp("$g->{run}/conf/nginx_workspace.conf") =~ s/^(\s*gitpod_workspace on;)/$1 satisfy any;/mr;
 GitpodGateway::spew("$g->{run}/conf/nginx_workspace.conf", $conf);
-like(`/usr/sbin/nginx -t -e stderr -c $g->{run}/conf/nginx.conf 2>&1`, qr/"gitpod_workspace" needs "satisfy all"/, 'gitpod_workspace does not go with satisfy any');
+like(GitpodGateway::check_conf("$g->{run}/conf/nginx.conf"), qr/"gitpod_workspace" needs "satisfy all"/, 'gitpod_workspace does not go with satisfy any');
 
 $g->finish;

@@ -238,7 +238,7 @@ subtest 'rule 10: identity comes from the gateway alone' => sub {
         my ($name) = split / /, $bad;
         my $conf = GitpodGateway::slurp("$g->{run}/conf/nginx.conf") =~ s/$name \w+;/$bad;/r;
         GitpodGateway::spew("$g->{run}/conf/bad.conf", $conf);
-        my $said = `/usr/sbin/nginx -t -e stderr -c $g->{run}/conf/bad.conf 2>&1`;
+        my $said = GitpodGateway::check_conf("$g->{run}/conf/bad.conf");
         like($said, qr/"gitpod_domain" needs "underscores_in_headers off" and "ignore_invalid_headers on"/, "$bad: nginx does not start");
     }
 };

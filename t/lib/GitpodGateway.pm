@@ -266,15 +266,13 @@ sub redis {
 sub start {
     my ($self) = @_;
     my $log = "$self->{state}/log/error.log";
-    my %preload;
-    if (module() && slurp_start(module()) =~ /__asan_init/) {
-        $preload{LD_PRELOAD} = join ' ', map { chomp(my $l = `gcc -print-file-name=$_.so`); $l } 'libasan', 'libubsan';
-        $preload{ASAN_OPTIONS} = 'detect_leaks=0';
-    }
     my $daemon = $self->{daemon} ? 'on' : 'off';
     my $pid = $self->child('nginx.log', sub {
+        my %preload = nginx_environment();
         local @ENV{keys %preload} = values %preload;
-        exec '/usr/sbin/nginx', '-e', $log, '-c', "$self->{run}/conf/nginx.conf", '-g', "daemon $daemon; error_log $log $self->{level};" or die "nginx: $!";
+        # A binary upgrade starts the new one with only these.
+        my $keep = join '', map { " env $_;" } sort keys %preload;
+        exec '/usr/sbin/nginx', '-e', $log, '-c', "$self->{run}/conf/nginx.conf", '-g', "daemon $daemon; error_log $log $self->{level};$keep" or die "nginx: $!";
     });
     waitpid $pid, 0 if $self->{daemon};
     $self->{nginx_pid} = $self->{daemon} ? $self->pid_file : $pid;
@@ -292,11 +290,18 @@ sub start {
     }
 }
 
-sub slurp_start {
+# What Debian's nginx needs to load the module with sanitizers; nothing for the other.
+sub nginx_environment {
+    return () if slurp(module()) !~ /__asan_init/;
+    my $libraries = join ' ', map { chomp(my $l = `gcc -print-file-name=$_.so`); $l } 'libasan', 'libubsan';
+    return (LD_PRELOAD => $libraries, ASAN_OPTIONS => 'detect_leaks=0', UBSAN_OPTIONS => 'print_stacktrace=1');
+}
+
+# What nginx -t says about a configuration.
+sub check_conf {
     my ($file) = @_;
-    open my $f, '<:raw', $file or return '';
-    local $/;
-    return <$f> // '';
+    local %ENV = (%ENV, nginx_environment());
+    return scalar `/usr/sbin/nginx -t -e stderr -c '$file' 2>&1`;
 }
 
 sub worker_pids {

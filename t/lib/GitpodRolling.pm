@@ -65,10 +65,7 @@ sub start_gateway {
     $self->render($g, 'nginx.run', "$sv/run");
     $self->render($g, 'nginx.drain', "$sv/control/t");
     $self->{runsv}[$n] = $g->child('nginx.log', sub {
-        if (GitpodGateway::slurp_start(GitpodGateway::module()) =~ /__asan_init/) {
-            $ENV{LD_PRELOAD} = join ' ', map { chomp(my $l = `gcc -print-file-name=$_.so`); $l } 'libasan', 'libubsan';
-            $ENV{ASAN_OPTIONS} = 'detect_leaks=0';
-        }
+        %ENV = (%ENV, GitpodGateway::nginx_environment());
         exec 'runsv', $sv or die "runsv: $!";
     });
     GitpodGateway::wait_for('the gateway', sub { $self->probe($n, 'ready') == 200 });

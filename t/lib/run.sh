@@ -5,7 +5,7 @@ set -euo pipefail
 
 lib=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 said=
-if [[ $1 = "$BUILD"/san/* ]]; then
+if [[ $(realpath -s "$1") = "$BUILD"/san/* ]]; then
     said=$BUILD/san/said
     mkdir -p "$said"
     chmod 1777 "$said" # services write there under their own users
