@@ -246,6 +246,14 @@ ngx_http_gitpod_live_close(ngx_http_gitpod_ctx_t *ctx, char *reason)
     ngx_http_gitpod_live_remove(ctx);
     (void) ngx_http_gitpod_ctx_refuse(ctx, reason);
 
+    /*
+     * The clean-up of an upstream finalizes the request too: with the last
+     * reference it would keep the connection alive for the next request, or
+     * free this one under the hands of who terminates it.
+     */
+
+    r->main->count++;
+
     ngx_http_finalize_request(r, NGX_HTTP_CLOSE);
     ngx_http_run_posted_requests(c);
 }

@@ -45,6 +45,10 @@ my $second = session('session-b');
 my $later = session('session-c', iat => int(time) + 2);
 my $token = ws($host, @owner);
 my $open = ws("3000-$host");
+my $stream = $g->send_request("3000-$host", 'GET', '/events', []);
+my $events = '';
+1 while $events !~ /data: 1/ && IO::Select->new($stream)->can_read(5) && sysread $stream, $events, 4096, length $events;
+like($events, qr/data: 1/, 'a stream is open');
 ok(alive($_), 'a connection is open') for $first, $second, $later, $token, $open;
 
 $g->revoke(session => 'session-a');
@@ -58,6 +62,7 @@ ok(alive($token), 'and so does the owner token');
 
 $g->route($id, address => $address, ports => []);
 cmp_ok(ended($open), '<', 1.5, 'a port made private closes who had no credential');
+cmp_ok(ended($stream), '<', 1.5, 'a stream too: its connection is not kept for a next request');
 ok(alive($_), 'not who has one') for $later, $token;
 
 $g->route($id, address => $address, owner_token_sha256 => Digest::SHA::sha256_hex('another'));
