@@ -132,8 +132,31 @@ static int cnt_init_token(cnt_init_t *init, gp_err_t *err)
 }
 
 
-/* What .gitpod.yml says that has no effect yet. Never a fault. */
-static void cnt_init_yml(cnt_init_t *init, cnt_clone_t *clone)
+static void cnt_init_ports(cnt_init_t *init, const gp_yml_t *yml, Gitpod__Internal__V1__ContentResult *result)
+{
+    gp_arena_t *arena = init->call->arena;
+    size_t i;
+
+    result->ports = gp_arena_alloc(arena, (yml->n_ports + 1) * sizeof(*result->ports));
+    for (i = 0; i < yml->n_ports; i++) {
+        const gp_yml_port_t *said = &yml->ports[i];
+        Gitpod__Internal__V1__ContentPort *port;
+
+        if (!said->visible && said->protocol == GP_YML_HTTP) {
+            continue;
+        }
+        port = gp_arena_alloc(arena, sizeof(*port));
+        gitpod__internal__v1__content_port__init(port);
+        port->port = said->first;
+        port->visible = said->visible;
+        port->protocol = cnt_text(arena, gp_yml_protocol_name(said->protocol));
+        result->ports[result->n_ports++] = port;
+    }
+}
+
+
+/* What .gitpod.yml says of ports, and what it says that has no effect yet. Never a fault. */
+static void cnt_init_yml(cnt_init_t *init, cnt_clone_t *clone, Gitpod__Internal__V1__ContentResult *result)
 {
     gp_auto_free char *text = malloc(GP_YML_SIZE_MAX + 1);
     gp_err_t err = GP_ERR_INIT;
@@ -155,6 +178,7 @@ static void cnt_init_yml(cnt_init_t *init, cnt_clone_t *clone)
     for (i = 0; i < yml->n_warnings; i++) {
         cnt_clone_warn(clone, "%s", yml->warnings[i]);
     }
+    cnt_init_ports(init, yml, result);
     (void) gp_yml_free(yml);
 }
 
@@ -167,7 +191,7 @@ static int cnt_init_done(cnt_init_t *init, cnt_clone_t *clone, const char *sourc
     char branch[CNT_REF_MAX], commit[CNT_REF_MAX];
     size_t i;
 
-    cnt_init_yml(init, clone);
+    cnt_init_yml(init, clone, &result);
     if (!clone->commit) {
         cnt_place_head(&init->place, init->req->git->checkout_location, branch, commit, sizeof(branch));
         clone->commit = commit;

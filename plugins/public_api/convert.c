@@ -74,14 +74,68 @@ static Gitpod__V1__WorkspaceMetadata *pub_metadata(gp_arena_t *arena, const pub_
 }
 
 
+static const struct {
+    Gitpod__V1__WorkspacePort__Protocol protocol;
+    const char *name;
+} pub_protocols[] = {
+    {GITPOD__V1__WORKSPACE_PORT__PROTOCOL__PROTOCOL_HTTP, "http"},
+    {GITPOD__V1__WORKSPACE_PORT__PROTOCOL__PROTOCOL_HTTPS, "https"},
+    {GITPOD__V1__WORKSPACE_PORT__PROTOCOL__PROTOCOL_GRPC, "grpc"},
+    {GITPOD__V1__WORKSPACE_PORT__PROTOCOL__PROTOCOL_GRPC, "h2c"},
+};
+
+
+const char *pub_port_protocol_name(Gitpod__V1__WorkspacePort__Protocol protocol)
+{
+    size_t i;
+
+    for (i = 0; i < sizeof(pub_protocols) / sizeof(pub_protocols[0]); i++) {
+        if (pub_protocols[i].protocol == protocol) {
+            return pub_protocols[i].name;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* The URL of a port is the workspace's with the port in front of its host. */
+static Gitpod__V1__WorkspacePort *pub_port(gp_arena_t *arena, const pub_managed_t *managed, const Gitpod__Internal__V1__ManagedPort *port)
+{
+    Gitpod__V1__WorkspacePort *out = NEW(arena, WorkspacePort, workspace_port);
+    const char *host = strstr(managed->url, "://");
+    size_t i;
+
+    out->port = port->port;
+    out->admission =
+        port->visible ? GITPOD__V1__ADMISSION_LEVEL__ADMISSION_LEVEL_EVERYONE : GITPOD__V1__ADMISSION_LEVEL__ADMISSION_LEVEL_OWNER_ONLY;
+    for (i = 0; i < sizeof(pub_protocols) / sizeof(pub_protocols[0]); i++) {
+        if (strcmp(pub_protocols[i].name, port->protocol) == 0) {
+            out->protocol = pub_protocols[i].protocol;
+        }
+    }
+    if (host != NULL) {
+        out->url = gp_arena_printf(arena, "%.*s%u-%s", (int) (host + 3 - managed->url), managed->url, port->port, host + 3);
+    }
+
+    return out;
+}
+
+
 static Gitpod__V1__WorkspaceSpec *pub_spec(gp_arena_t *arena, const pub_managed_t *managed)
 {
     Gitpod__V1__WorkspaceSpec *spec = NEW(arena, WorkspaceSpec, workspace_spec);
+    size_t i;
 
     spec->initializer = pub_initializer(arena, managed->git);
     spec->type = GITPOD__V1__WORKSPACE_SPEC__WORKSPACE_TYPE__WORKSPACE_TYPE_REGULAR;
     spec->admission = GITPOD__V1__ADMISSION_LEVEL__ADMISSION_LEVEL_OWNER_ONLY;
     spec->class_ = managed->class_id;
+    spec->n_ports = managed->n_ports;
+    spec->ports = gp_arena_alloc(arena, (managed->n_ports + 1) * sizeof(*spec->ports));
+    for (i = 0; i < managed->n_ports; i++) {
+        spec->ports[i] = pub_port(arena, managed, managed->ports[i]);
+    }
     spec->editor = NEW(arena, EditorReference, editor_reference);
     if (managed->instance != NULL) {
         spec->editor->name = managed->instance->editor;

@@ -32,7 +32,7 @@ static const gp_method_t pub_methods[] = {
     PUB_WORKSPACE("GetWorkspaceEditorCredentials", pub_unimplemented),
     PUB_WORKSPACE("CreateWorkspaceSnapshot", pub_unimplemented),
     PUB_WORKSPACE("WaitForWorkspaceSnapshot", pub_unimplemented),
-    PUB_WORKSPACE("UpdateWorkspacePort", pub_unimplemented),
+    PUB_WORKSPACE("UpdateWorkspacePort", pub_update_workspace_port),
     PUB_USER("GetAuthenticatedUser", pub_get_authenticated_user),
     PUB_USER("UpdateUser", pub_unimplemented),
     PUB_USER("SetWorkspaceAutoStartOptions", pub_unimplemented),

@@ -100,6 +100,9 @@ int pub_start_workspace(gp_call_t *call, const ProtobufCMessage *req, ProtobufCM
 int pub_stop_workspace(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMessage *res, gp_err_t *err);
 int pub_delete_workspace(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMessage *res, gp_err_t *err);
 int pub_update_workspace(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMessage *res, gp_err_t *err);
+/* "http", "https" or "grpc"; NULL: unknown. */
+const char *pub_port_protocol_name(Gitpod__V1__WorkspacePort__Protocol protocol);
+int pub_update_workspace_port(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMessage *res, gp_err_t *err);
 int pub_list_classes(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMessage *res, gp_err_t *err);
 int pub_send_heartbeat(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMessage *res, gp_err_t *err);
 int pub_get_owner_token(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMessage *res, gp_err_t *err);

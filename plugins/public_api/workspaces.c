@@ -153,6 +153,47 @@ int pub_update_workspace(gp_call_t *call, const ProtobufCMessage *req, ProtobufC
 }
 
 
+int pub_update_workspace_port(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMessage *res, gp_err_t *err)
+{
+    const Gitpod__V1__UpdateWorkspacePortRequest *in = (const Gitpod__V1__UpdateWorkspacePortRequest *) req;
+    Gitpod__Internal__V1__UpdatePortRequest update;
+    Gitpod__V1__Workspace *workspace = NULL;
+    int rc;
+
+    gitpod__internal__v1__update_port_request__init(&update);
+    update.workspace_id = in->workspace_id;
+    rc = pub_request_begin(call, in->workspace_id, &update.user_id, err);
+    if (rc == 0 && (in->port < 1 || in->port > 65535)) {
+        rc = gp_err(err, GP_INVALID_ARGUMENT, "port: must be 1 to 65535");
+    }
+    if (rc == 0 && in->admission == 0 && in->protocol == 0) {
+        rc = gp_err(err, GP_INVALID_ARGUMENT, "admission, protocol: one of them must be set");
+    }
+    if (rc == 0 && in->admission != 0) {
+        update._visible_case = GITPOD__INTERNAL__V1__UPDATE_PORT_REQUEST___VISIBLE_VISIBLE;
+        update.visible = in->admission == GITPOD__V1__ADMISSION_LEVEL__ADMISSION_LEVEL_EVERYONE;
+        if (!update.visible && in->admission != GITPOD__V1__ADMISSION_LEVEL__ADMISSION_LEVEL_OWNER_ONLY) {
+            rc = gp_err(err, GP_INVALID_ARGUMENT, "admission: must be ADMISSION_LEVEL_OWNER_ONLY or ADMISSION_LEVEL_EVERYONE");
+        }
+    }
+    if (rc == 0 && in->protocol != 0) {
+        const char *protocol = pub_port_protocol_name(in->protocol);
+
+        if (protocol == NULL) {
+            rc = gp_err(err, GP_INVALID_ARGUMENT, "protocol: must be PROTOCOL_HTTP, PROTOCOL_HTTPS or PROTOCOL_GRPC");
+        } else {
+            update.protocol = gp_arena_strdup(call->arena, protocol);
+        }
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    update.port = (uint32_t) in->port;
+
+    return pub_workspace_call(call, "UpdatePort", &update.base, &workspace, err);
+}
+
+
 int pub_list_workspaces(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMessage *res, gp_err_t *err)
 {
     const Gitpod__V1__ListWorkspacesRequest *in = (const Gitpod__V1__ListWorkspacesRequest *) req;

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "core/id.h"
+#include "ports.h"
 #include "rpc/message.h"
 #include "wsm.h"
 
@@ -202,6 +203,7 @@ static void create_fill(const Gitpod__Internal__V1__CreateWorkspaceRequest *in, 
     ws->owner_token = token;
     ws->request_key = in->request_key;
     ws->created_ms = gp_clock_epoch_ms();
+    ws->ports = WSM_PORTS_NONE;
     ws->commit = ws->branch = ws->instance = ws->container = ws->address = ws->instance_editor = ws->failed = ws->timeout = "";
     create_id(in, repository, arena, &ws->id);
 }
@@ -385,6 +387,30 @@ static int update_workspace(gp_call_t *call, const ProtobufCMessage *req, Protob
     return rc < 0 ? rc : reply(call, &ws, res);
 }
 
+static int change_port(wsm_t *m, wsm_workspace_t *ws, gp_arena_t *arena, void *data, gp_err_t *err)
+{
+    const Gitpod__Internal__V1__UpdatePortRequest *in = data;
+    bool visible = in->_visible_case == GITPOD__INTERNAL__V1__UPDATE_PORT_REQUEST___VISIBLE_VISIBLE && in->visible;
+    const wsm_port_change_t change = {
+        .port = in->port > 65535 ? 0 : (int) in->port,
+        .visible = in->_visible_case == GITPOD__INTERNAL__V1__UPDATE_PORT_REQUEST___VISIBLE_VISIBLE ? &visible : NULL,
+        .protocol = in->protocol,
+    };
+    int rc = check_owner(ws, in->user_id, err);
+
+    return rc < 0 ? rc : wsm_ports_change(ws->ports, &change, arena, &ws->ports, err);
+}
+
+static int update_port(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMessage *res, gp_err_t *err)
+{
+    Gitpod__Internal__V1__UpdatePortRequest in = *(const Gitpod__Internal__V1__UpdatePortRequest *) req;
+    wsm_workspace_t ws;
+    int rc = check_user(call, in.user_id, err);
+
+    rc = rc < 0 ? rc : wsm_change(call->data, in.workspace_id, call->arena, change_port, &in, &ws, err);
+    return rc < 0 ? rc : reply(call, &ws, res);
+}
+
 /* ---- reading ---- */
 
 static int get_workspace(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMessage *res, gp_err_t *err)
@@ -505,11 +531,12 @@ static int get_owner_token(gp_call_t *call, const ProtobufCMessage *req, Protobu
 #define SERVICE &gitpod__internal__v1__workspace_manager_service__descriptor
 
 const gp_method_t wsm_methods[] = {
-    {SERVICE, "CreateWorkspace", create_workspace, NULL}, {SERVICE, "StartWorkspace", start_workspace, NULL},
-    {SERVICE, "StopWorkspace", stop_workspace, NULL},     {SERVICE, "DeleteWorkspace", delete_workspace, NULL},
-    {SERVICE, "GetWorkspace", get_workspace, NULL},       {SERVICE, "ListWorkspaces", list_workspaces, NULL},
-    {SERVICE, "UpdateWorkspace", update_workspace, NULL}, {SERVICE, "WatchWorkspaces", NULL, watch_workspaces},
-    {SERVICE, "MarkActive", mark_active, NULL},           {SERVICE, "ListWorkspaceClasses", list_classes, NULL},
-    {SERVICE, "GetOwnerToken", get_owner_token, NULL},    {SERVICE, "ReportActivity", report_activity, NULL},
+    {SERVICE, "CreateWorkspace", create_workspace, NULL},  {SERVICE, "StartWorkspace", start_workspace, NULL},
+    {SERVICE, "StopWorkspace", stop_workspace, NULL},      {SERVICE, "DeleteWorkspace", delete_workspace, NULL},
+    {SERVICE, "GetWorkspace", get_workspace, NULL},        {SERVICE, "ListWorkspaces", list_workspaces, NULL},
+    {SERVICE, "UpdateWorkspace", update_workspace, NULL},  {SERVICE, "UpdatePort", update_port, NULL},
+    {SERVICE, "WatchWorkspaces", NULL, watch_workspaces},  {SERVICE, "MarkActive", mark_active, NULL},
+    {SERVICE, "ListWorkspaceClasses", list_classes, NULL}, {SERVICE, "GetOwnerToken", get_owner_token, NULL},
+    {SERVICE, "ReportActivity", report_activity, NULL},
 };
 const size_t wsm_methods_n = sizeof(wsm_methods) / sizeof(wsm_methods[0]);

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -13,6 +14,7 @@
 #define CONTENT_RETRIES 100 /* of CONTENT_RETRY_MS: content or the gateway restarts */
 #define CONTENT_RETRY_MS 300
 #define CONTENT_WARNINGS_MAX 64
+#define CONTENT_PORTS_MAX 64
 
 typedef Gitpod__Internal__V1__InitializeWorkspaceResponse progress_t;
 
@@ -27,7 +29,7 @@ void wsm_content_init(wsm_start_t *start)
     (void) pthread_condattr_destroy(&attr);
     start->content.arena = gp_arena_new(WSM_ARENA_BYTES);
     start->content.source = start->content.location = start->content.commit = start->content.branch = "";
-    start->content.warnings = "[]";
+    start->content.warnings = start->content.ports = "[]";
 }
 
 static bool content_cancelled(void *data)
@@ -47,6 +49,22 @@ static const char *const steps[] = {"Preparing the content",  "Connecting to the
                                     "Cloning the repository", "Checking out files",           "Cloning submodules",
                                     "Content is in place"};
 
+/* As entries of a route record; who uses them judges them. */
+static const char *content_ports(wsm_content_t *content, const Gitpod__Internal__V1__ContentResult *result)
+{
+    gp_auto_json json_t *ports = json_array();
+    gp_auto_free char *text = NULL;
+
+    for (size_t i = 0; i < result->n_ports && i < CONTENT_PORTS_MAX; i++) {
+        const Gitpod__Internal__V1__ContentPort *port = result->ports[i];
+
+        json_array_append_new(ports, json_pack("{s:I, s:s, s:s}", "port", (json_int_t) port->port, "visibility",
+                                               port->visible ? "public" : "private", "protocol", port->protocol));
+    }
+    text = json_dumps(ports, JSON_COMPACT);
+    return gp_arena_strdup(content->arena, text ? text : "[]");
+}
+
 static void content_result(wsm_content_t *content, const Gitpod__Internal__V1__ContentResult *result)
 {
     gp_auto_json json_t *warnings = json_array();
@@ -58,6 +76,7 @@ static void content_result(wsm_content_t *content, const Gitpod__Internal__V1__C
     text = json_dumps(warnings, JSON_COMPACT);
     content->warnings = gp_arena_strdup(content->arena, text ? text : "[]");
     free(text);
+    content->ports = content_ports(content, result);
     content->source = gp_arena_strdup(content->arena, result->source);
     content->location = gp_arena_strdup(content->arena, result->location);
     content->commit = gp_arena_strdup(content->arena, result->commit);

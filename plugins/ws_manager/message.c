@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "rpc/utf8.h"
+#include "ports.h"
 #include "wsm.h"
 
 typedef Gitpod__Internal__V1__ManagedWorkspace managed_t;
@@ -43,6 +44,26 @@ static void fill_warnings(managed_t *msg, const char *json, gp_arena_t *arena)
     for (size_t i = 0; i < n; i++) {
         const char *s = json_string_value(json_array_get(doc, i));
         msg->warnings[msg->n_warnings++] = text(s ? s : "", arena);
+    }
+}
+
+static void fill_ports(managed_t *msg, const char *json, gp_arena_t *arena)
+{
+    gp_auto_json json_t *doc = wsm_ports_effective(json);
+    size_t n = json_array_size(doc);
+
+    msg->ports = gp_arena_alloc(arena, (n + 1) * sizeof(*msg->ports));
+    for (size_t i = 0; i < n; i++) {
+        const json_t *entry = json_array_get(doc, i);
+        const char *visibility = json_string_value(json_object_get(entry, "visibility"));
+        const char *protocol = json_string_value(json_object_get(entry, "protocol"));
+        Gitpod__Internal__V1__ManagedPort *port = gp_arena_alloc(arena, sizeof(*port));
+
+        gitpod__internal__v1__managed_port__init(port);
+        port->port = (uint32_t) json_integer_value(json_object_get(entry, "port"));
+        port->visible = visibility && strcmp(visibility, "public") == 0;
+        port->protocol = text(protocol ? protocol : "http", arena);
+        msg->ports[msg->n_ports++] = port;
     }
 }
 
@@ -112,6 +133,7 @@ managed_t *wsm_message(wsm_t *m, const wsm_workspace_t *ws, gp_arena_t *arena)
     msg->branch = text(ws->branch, arena);
     msg->deleted = ws->deleted != WSM_KEPT;
     fill_warnings(msg, ws->warnings, arena);
+    fill_ports(msg, ws->ports, arena);
     if (*ws->instance) {
         msg->instance = instance(m, ws, arena);
     }

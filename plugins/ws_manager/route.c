@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "core/contract.h"
 #include "jose/digest.h"
+#include "ports.h"
 #include "wsm.h"
 
 #define ROUTE_CHECK_MS 3000
@@ -21,7 +22,7 @@
 static char *route_json(const wsm_workspace_t *ws)
 {
     char digest[GP_SHA256_HEX_LEN + 1];
-    gp_auto_json json_t *doc = NULL;
+    gp_auto_json json_t *doc = NULL, *ports = NULL;
 
     if (ws->deleted != WSM_KEPT) {
         doc = json_pack("{s:I, s:s, s:b}", "version", (json_int_t) ws->version, "id", ws->id, "deleted", 1);
@@ -30,8 +31,9 @@ static char *route_json(const wsm_workspace_t *ws)
     if (gp_sha256_hex(ws->owner_token, strlen(ws->owner_token), digest) < 0) {
         return NULL;
     }
-    doc = json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:[]}", "version", (json_int_t) ws->version, "id", ws->id, "phase",
-                    wsm_phase_name(ws->phase), "admission", "owner", "owner", ws->owner, "owner_token_sha256", digest, "ports");
+    ports = wsm_ports_effective(ws->ports);
+    doc = json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:O}", "version", (json_int_t) ws->version, "id", ws->id, "phase",
+                    wsm_phase_name(ws->phase), "admission", "owner", "owner", ws->owner, "owner_token_sha256", digest, "ports", ports);
     if (*ws->instance) {
         json_object_set_new(doc, "instance", json_string(ws->instance));
     }

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "gitpod/internal/v1/content.pb-c.h"
 #include "gitpod/internal/v1/ide.pb-c.h"
+#include "ports.h"
 #include "rpc/message.h"
 #include "start.h"
 
@@ -63,6 +64,23 @@ int wsm_engine_try(wsm_t *m, wsm_run_t *run, wsm_engine_pt fn, void *data, gp_er
 
 /* ---- the phases ---- */
 
+/* What .gitpod.yml says of ports counts from this start on; what it says too much is told, never a fault. */
+static void change_ports(const wsm_start_t *start, wsm_workspace_t *ws, gp_arena_t *arena)
+{
+    gp_err_t err = GP_ERR_INIT;
+    size_t left_out = 0;
+
+    if (wsm_ports_configure(ws->ports, start->content.ports, arena, &ws->ports, &left_out, &err) < 0) {
+        gp_log(GP_LOG_ERROR, "the ports of .gitpod.yml have no effect", "workspace", ws->id, "error", err.text, NULL);
+    } else if (left_out > 0) {
+        const char *told = gp_arena_printf(arena,
+                                           "[\".gitpod.yml: visibility and protocol of %zu ports have no effect: %d are the limit of a"
+                                           " workspace, and its own ports are not to be had\"]",
+                                           left_out, GP_ROUTE_PORTS_MAX);
+        ws->warnings = wsm_content_warnings(ws->warnings, told, arena);
+    }
+}
+
 static int change_phase(wsm_t *m, wsm_workspace_t *ws, gp_arena_t *arena, void *data, gp_err_t *err)
 {
     wsm_start_t *start = data;
@@ -79,6 +97,7 @@ static int change_phase(wsm_t *m, wsm_workspace_t *ws, gp_arena_t *arena, void *
         ws->commit = gp_arena_strdup(arena, start->content.commit);
         ws->branch = gp_arena_strdup(arena, start->content.branch);
         ws->warnings = wsm_content_warnings(ws->warnings, start->content.warnings, arena);
+        change_ports(start, ws, arena);
     }
     return 0;
 }

@@ -28,7 +28,7 @@ typedef struct {
     bool stalled;
     atomic_bool abandon, spoke; /* spoke: in the call under way */
     uint64_t begun_ms;
-    const char *source, *location, *commit, *branch, *warnings;
+    const char *source, *location, *commit, *branch, *warnings, *ports;
 } wsm_content_t;
 
 typedef struct {

@@ -26,12 +26,13 @@ static const char *const migrations[] = {
     " address TEXT NOT NULL, editor TEXT NOT NULL, failed TEXT NOT NULL, failed_reason INTEGER NOT NULL, timeout TEXT NOT NULL,"
     " stop_immediately INTEGER NOT NULL) STRICT;"
     "CREATE INDEX instance_workspace ON instance (workspace, started_ms);",
+    "ALTER TABLE workspace ADD COLUMN ports TEXT NOT NULL DEFAULT '{}';",
 };
 
 #define STORE_SELECT                                                                                                                       \
     "SELECT w.id, w.owner, w.name, w.pinned, w.context_url, w.git_uri, w.git_mode, w.git_target, w.git_location, w.git_full, w.class,"     \
     " w.editor, w.editor_version, w.warnings, w.git_user_name, w.git_user_email, w.owner_token, w.request_key,"                            \
-    " coalesce(w.uid_slot, -1), w.created_ms, w.deleted_ms, w.deleted, w.version, w.commit_id, w.branch,"                                  \
+    " coalesce(w.uid_slot, -1), w.created_ms, w.deleted_ms, w.deleted, w.version, w.commit_id, w.branch, w.ports,"                         \
     " i.id, i.phase, i.phase_ms, i.started_ms, i.activity_ms, i.container, i.address, i.editor, i.failed, i.failed_reason, i.timeout,"     \
     " i.stop_immediately FROM workspace w LEFT JOIN instance i ON i.id = w.instance "
 
@@ -71,6 +72,7 @@ static void read_row(const gp_row_t *row, gp_arena_t *arena, wsm_workspace_t *ws
     ws->version = (uint64_t) gp_row_int(row, c++);
     ws->commit = TEXT();
     ws->branch = TEXT();
+    ws->ports = TEXT();
     ws->instance = TEXT();
     ws->phase = (int) gp_row_int(row, c++);
     ws->phase_ms = gp_row_int(row, c++);
@@ -254,9 +256,9 @@ static int save_in_transaction(gp_db_t *db, void *data, gp_err_t *err)
     }
     return gp_db_exec(db, NULL, err,
                       "UPDATE workspace SET name = ?, pinned = ?, warnings = ?, request_key = ?, deleted_ms = ?, deleted = ?, version = ?,"
-                      " commit_id = ?, branch = ?, instance = ? WHERE id = ?",
-                      "sissiiissss", ws->name, (int64_t) ws->pinned, ws->warnings, *ws->request_key ? ws->request_key : NULL,
-                      ws->deleted_ms, (int64_t) ws->deleted, (int64_t) ws->version, ws->commit, ws->branch,
+                      " commit_id = ?, branch = ?, ports = ?, instance = ? WHERE id = ?",
+                      "sissiiisssss", ws->name, (int64_t) ws->pinned, ws->warnings, *ws->request_key ? ws->request_key : NULL,
+                      ws->deleted_ms, (int64_t) ws->deleted, (int64_t) ws->version, ws->commit, ws->branch, ws->ports,
                       *ws->instance ? ws->instance : NULL, ws->id);
 }
 

@@ -53,6 +53,7 @@ typedef struct {
     uint64_t version;
     const char *commit;
     const char *branch;
+    const char *ports; /* JSON, see ports.h */
 
     const char *instance; /* "": never started */
     int phase;

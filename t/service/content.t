@@ -5,6 +5,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../lib";
 use ContentService;
+use JSON::PP ();
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -37,7 +38,7 @@ sub bare { # NAME SCRIPT: a bare repository from a work tree that the script fil
 
 bare('site', <<'SH');
 printf 'hello\n' > a.txt
-printf 'image: debian\ntasks:\n  - init: make\n    prebuild: x\nports:\n  - port: 3000\n    visibility: public\n' > .gitpod.yml
+printf 'image: debian\ntasks:\n  - init: make\n    prebuild: x\nports:\n  - port: 3000\n    visibility: public\n  - port: 8443\n    protocol: https\n  - port: 80\n  - port: 22000-22010\n    visibility: public\n' > .gitpod.yml
 git add . && git commit -qm one && git tag v1.0
 printf 'more\n' >> a.txt && git commit -qam two
 git checkout -q -b feature/x && printf 'x\n' > x.txt && git add . && git commit -qm three && git checkout -q main
@@ -57,7 +58,8 @@ subtest 'a clone' => sub {
     is($r->{result}{branch}, 'main', 'and the branch');
     my $w = join "\n", @{ $r->{result}{warnings} };
     like($w, qr/line 1: `image: debian` is not supported yet/, 'keys without effect are named with their line');
-    like($w, qr/`ports\[0\].visibility: public` is not supported yet/, 'in lists too');
+    like($w, qr/`ports\[3\].visibility` and `protocol` have no effect on a range/, 'in lists too');
+    is_deeply($r->{result}{ports}, [ { port => 3000, visible => JSON::PP::true, protocol => 'http' }, { port => 8443, protocol => 'https' } ], 'ports that are not as others are are told');
     like($w, qr/`tasks\[0\].prebuild: x`/, 'and in tasks');
     my $p = $c->place('site-one');
     is(owner($p), sprintf('%d:%d 700', $ContentService::BASE, $user), 'its directory is for the root of the user namespace only');

@@ -104,6 +104,24 @@ is_deeply([ $u->{workspace}{metadata}{name}, $u->{workspace}{metadata}{pinned} /
 refused('UpdateWorkspace', { workspaceId => $w->{id}, metadata => { name => '' } }, 400, qr/metadata\.name/, '  an empty name');
 refused('UpdateWorkspace', { workspaceId => $w->{id}, metadata => { name => 'x' x 256 } }, 400, qr/255/, '  a long one');
 refused('UpdateWorkspace', { workspaceId => $w->{id}, spec => { admission => 'ADMISSION_LEVEL_EVERYONE' } }, 404, qr/spec/, '  sharing is not implemented');
+my ($everyone, $owner_only) = qw(ADMISSION_LEVEL_EVERYONE ADMISSION_LEVEL_OWNER_ONLY);
+sub port { my (%m) = @_; return rpc('UpdateWorkspacePort', { workspaceId => $w->{id}, %m }) }
+sub ports { return (rpc('GetWorkspace', { workspaceId => $w->{id} }))[0]{workspace}{spec}{ports} }
+my ($empty, $port_status) = port(port => '3000', admission => $everyone);
+is_deeply([ $empty, $port_status ], [ {}, 200 ], 'UpdateWorkspacePort');
+my %public = (port => '3000', admission => $everyone, url => "http://3000-$w->{id}.ws-gp.test:8080/", protocol => 'PROTOCOL_HTTP');
+is_deeply(ports(), [ \%public ], '  GetWorkspace lists it, with its URL');
+port(port => '3000', protocol => 'PROTOCOL_HTTPS');
+is_deeply(ports(), [ { %public, protocol => 'PROTOCOL_HTTPS' } ], '  what is not named stays');
+port(port => '3000', admission => $owner_only, protocol => 'PROTOCOL_GRPC');
+is_deeply(ports(), [ { %public, admission => $owner_only, protocol => 'PROTOCOL_GRPC' } ], '  both at once');
+refused('UpdateWorkspacePort', { workspaceId => $w->{id}, port => $_, admission => $everyone }, 400, qr/port: must be 1 to 65535/, "  port $_") for 0, 65536, '4294970296';
+refused('UpdateWorkspacePort', { workspaceId => $w->{id}, port => 3000 }, 400, qr/admission, protocol: one of them/, '  neither');
+refused('UpdateWorkspacePort', { workspaceId => $w->{id}, port => 3000, admission => 'ADMISSION_LEVEL_UNSPECIFIED' }, 400, qr/one of them/, '  unspecified is none');
+refused('UpdateWorkspacePort', { workspaceId => $w->{id}, port => 3000, admission => 7 }, 400, qr/admission: must be/, '  an unknown admission');
+refused('UpdateWorkspacePort', { workspaceId => $w->{id}, port => 3000, protocol => 7 }, 400, qr/protocol: must be/, '  an unknown protocol');
+refused('UpdateWorkspacePort', { workspaceId => $w->{id}, port => 3000, admission => $everyone }, 404, qr/no workspace/, '  of somebody else\'s', as($bob));
+refused('UpdateWorkspacePort', { workspaceId => $w->{id}, port => 3000, admission => $everyone }, 401, qr/sign in/, '  of anybody', GITPOD_CREDENTIAL => 'none');
 refused('CreateWorkspaceSnapshot', { workspaceId => $w->{id} }, 404, qr/not in this version/, 'what is not implemented says so');
 refused('WatchNothing', {}, 404, qr/./, 'an unknown method');
 

@@ -85,7 +85,8 @@ def encode(w):
                 + field(13, 'code'))
     return (field(1, w['id']) + field(2, w['owner']) + field(3, w['name']) + field(4, w['pinned']) + field(5, w['url']) + message(6, w['git'])
             + field(7, 'default') + field(8, f"http://{w['id']}.ws-gp.test:8080/") + message(11, instance) + field(12, w.get('deleted', False))
-            + field(13, 'c' * 40) + field(14, 'main'))
+            + field(13, 'c' * 40) + field(14, 'main')
+            + b''.join(message(15, field(1, p) + field(2, v[0]) + field(3, v[1])) for p, v in sorted(w['ports'].items())))
 
 
 def publish(w):
@@ -117,7 +118,7 @@ def create(r):
         wid = f'acme-app-{len(KEYS):08d}'
         KEYS[key] = wid
         WORKSPACES[wid] = {'id': wid, 'owner': text(r, 1), 'name': text(r, 3), 'pinned': False, 'url': text(r, 4), 'git': r[5], 'instance': '0' * 36,
-                           'phase': 1, 'version': 0, 'failed': '', 'failed_reason': 0, 'timeout': '', 'step': '', 'detail': '', 'percent': 0}
+                           'phase': 1, 'version': 0, 'failed': '', 'failed_reason': 0, 'timeout': '', 'step': '', 'detail': '', 'percent': 0, 'ports': {}}
         publish(WORKSPACES[wid])
     return message(1, encode(WORKSPACES[KEYS[key]]))
 
@@ -128,6 +129,14 @@ def update(r):
         w['name'] = text(r, 3)
     if 4 in r:
         w['pinned'] = bool(r[4])
+    publish(w)
+    return message(1, encode(w))
+
+
+def update_port(r):
+    w = own(text(r, 1), text(r, 2))
+    old = w['ports'].get(r[3], (False, 'http'))
+    w['ports'][r[3]] = (bool(r[4]) if 4 in r else old[0], text(r, 5) or old[1])
     publish(w)
     return message(1, encode(w))
 
@@ -172,7 +181,7 @@ def delete_token(r):
 
 
 METHODS = {
-    'CreateWorkspace': create, 'UpdateWorkspace': update, 'DeleteWorkspace': delete, 'ListWorkspaces': listing, 'MarkActive': active, 'GetUser': get_user,
+    'CreateWorkspace': create, 'UpdateWorkspace': update, 'UpdatePort': update_port, 'DeleteWorkspace': delete, 'ListWorkspaces': listing, 'MarkActive': active, 'GetUser': get_user,
     'GetWorkspace': lambda r: message(1, encode(own(text(r, 1), text(r, 2)))),
     'StartWorkspace': lambda r: message(1, encode(own(text(r, 1), text(r, 2)))),
     'StopWorkspace': lambda r: own(text(r, 1), text(r, 2)) and b'',

@@ -43,6 +43,32 @@ subtest 'a workspace is made once' => sub {
     like($w->call('GetOwnerToken', { userId => $WsManager::OWNER, workspaceId => $one })->{data}{ownerToken}, qr/^[0-9A-Za-z_.-]{32}$/, 'it has an owner token');
 };
 
+subtest 'ports' => sub {
+    my $one = $w->create;
+    my $update = sub { my ($port, %more) = @_; return $w->call('UpdatePort', { userId => $WsManager::OWNER, workspaceId => $one, port => $port, %more })->{data} };
+    is_deeply($w->route($one)->{ports}, [], 'none is set');
+    is_deeply($update->(3000, visible => \1)->{workspace}{ports}, [ { port => 3000, visible => JSON::PP::true, protocol => 'http' } ], 'one becomes public');
+    my $route = $w->route($one);
+    is_deeply($route->{ports}, [ { port => 3000, visibility => 'public', protocol => 'http' } ], 'its route record says so');
+    $update->(3000, visible => \1);
+    is($w->route($one)->{version}, $route->{version}, 'once');
+    $update->(3000, protocol => 'https');
+    is_deeply($w->route($one)->{ports}, [ { port => 3000, visibility => 'public', protocol => 'https' } ], 'another protocol');
+    like($update->(23000, visible => \1)->{message}, qr/23000 is the workspace's own/, 'the editor\'s port is not to be had');
+    like($update->(3000, protocol => 'ftp')->{message}, qr/"ftp" is none of/, 'nor an unknown protocol');
+    is($w->call('UpdatePort', { userId => $WsManager::OTHER, workspaceId => $one, port => 3000, visible => \0 })->{data}{code}, 'not_found', 'nor somebody else\'s workspace');
+    $update->($_, visible => \1) for 4001 .. 4015;
+    my $full = $update->(4016, visible => \1);
+    is($full->{code}, 'resource_exhausted', 'sixteen are the limit');
+    like($full->{message}, qr/16 ports are set.*make one of them private/, 'and the way out is told');
+    $update->(3000, visible => \0, protocol => 'http');
+    is(scalar @{ $w->route($one)->{ports} }, 15, 'private and http, one is as others are');
+    ok(!$update->(4016, visible => \1)->{code}, 'and makes room');
+    $w->kill_child('service', 'KILL');
+    $w->start_service;
+    is(scalar @{ $w->call('GetWorkspace', { userId => $WsManager::OWNER, workspaceId => $one })->{data}{workspace}{ports} }, 16, 'a restart forgets none');
+};
+
 my $id = $w->create;
 subtest 'a start' => sub {
     my @phases;
@@ -65,7 +91,7 @@ subtest 'a start' => sub {
     is_deeply(\@versions, [ sort { $a <=> $b } @versions ], 'in the order of their versions');
     is($events[-1]{data}{status}{workspaceUrl}, $ws->{url}, 'with all that a list shows');
     ok(scalar(grep { ($_->{data}{status}{progress}{detail} // '') ne '' } @events), 'progress too');
-    is_deeply($ws->{warnings}, ['key "ports" is not supported yet'], 'warnings of the content are told');
+    is_deeply($ws->{warnings}, ['key "image" is not supported yet'], 'warnings of the content are told');
     is($ws->{commit}, 'c0ffee', 'and the commit');
     my $all = $w->inside($id, 'cat /proc/1/status /proc/1/uid_map; mount; hostname; cat /.workspace/ready.json; touch /.supervisor/x /ide/x /.workspace/x');
     ok($all =~ qr/^CapBnd:\s*0+405fb$/m, 'the capabilities are the documented ones');
@@ -117,6 +143,21 @@ subtest 'stop keeps the work' => sub {
     $ws = $w->wait_phase($id, 'RUNNING');
     isnt($ws->{instance}{id}, $first, 'another instance');
     like($w->inside($id, 'cat /workspace/repo/work /.workspace/ready.json'), qr/precious.*from-backup/s, 'the work is there, and the go signal says so');
+};
+
+subtest 'ports of .gitpod.yml' => sub {
+    my $ports = sub { return join ' ', map { "$_->{port}:$_->{visibility}:$_->{protocol}" } @{ $w->route($id)->{ports} } };
+    my $again = sub { my (@said) = @_; $w->stop($id); $w->wait_phase($id, 'STOPPED'); $w->set_plan(ports => \@said); $w->start($id); return $w->wait_phase($id, 'RUNNING') };
+    my $set = sub { my ($port, $visible) = @_; $w->call('UpdatePort', { userId => $WsManager::OWNER, workspaceId => $id, port => $port, visible => $visible }) };
+    $set->(9000, \1);
+    my $ws = $again->([ 3000, 1, 'http' ], [ 8443, 0, 'https' ], [ 23000, 1, 'http' ]);
+    is($ports->(), '9000:public:http 3000:public:http 8443:private:https', 'what it says counts from the start on, beside the owner\'s choice');
+    ok(scalar(grep { /visibility and protocol of 1 ports have no effect/ } @{ $ws->{warnings} }), 'the editor\'s port is not opened, and that is told');
+    $set->(3000, \0);
+    is($ports->(), '9000:public:http 8443:private:https', 'the owner closes one of them');
+    $again->([ 3000, 1, 'http' ], [ 4000, 1, 'http' ]);
+    is($ports->(), '9000:public:http 4000:public:http', 'the next start does not open it again, and forgets what is not said any more');
+    $w->set_plan;
 };
 
 subtest 'WatchWorkspaces' => sub {

@@ -149,7 +149,9 @@ class Handler(BaseHTTPRequestHandler):
                 self.message(2, json.dumps({'error': {'code': todo.get('code', 'not_found'), 'message': todo['fail']}}).encode())
             else:
                 result = field(1, 'from-other' if fresh else 'from-backup') + field(2, '/workspace/repo') + field(3, 'c0ffee') + \
-                    field(4, 'main') + field(5, 'key "ports" is not supported yet')
+                    field(4, 'main') + field(5, 'key "image" is not supported yet')
+                for port, visible, spoken in todo.get('ports', []):
+                    result += field(6, field(1, port) + field(2, visible) + field(3, spoken))
                 self.progress(6, '', 100, result)
                 self.message(2, b'{}')
             self.wfile.write(b'0\r\n\r\n')

@@ -4,6 +4,8 @@ use strict;
 use warnings;
 use lib 't/lib';
 use Test::More;
+use IO::Select;
+use IO::Socket::INET;
 use JSON::PP;
 use Time::HiRes qw(time);
 use GitpodSystem;
@@ -52,6 +54,41 @@ is($s->workspace_http($id, '/', port => 8000, owner_token => undef)->{status}, 4
 like($out, qr/8000/, 'gp ports list knows it');
 like($out, qr{http://8000-$id\.}, 'gp url gives its URL');
 
+# ---- ports made public and private ----
+is_deeply([ map { "$_->{port} $_->{admission} $_->{url}" } @{ $s->workspace($id)->{spec}{ports} // [] } ],
+    ["3000 ADMISSION_LEVEL_EVERYONE http://3000-$id.$s->{workspace_domain}:$s->{env}{GITPOD_PORT}/"], 'the port that .gitpod.yml makes public is listed');
+$s->inside($id, <<'X');
+cat > /tmp/stream.py <<'PY'
+import http.server, time
+class Stream(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        while self.path == '/stream':
+            self.wfile.write(b'x')
+            time.sleep(0.05)
+http.server.ThreadingHTTPServer(('0.0.0.0', 3000), Stream).serve_forever()
+PY
+(setsid python3 /tmp/stream.py >/dev/null 2>&1 &)
+X
+ok($s->wait_for(15, 'port 3000', sub { anybody(3000) == 200 }), 'anybody reaches it');
+sub anybody { my ($port) = @_; return $s->workspace_http($id, '/', port => $port, owner_token => undef)->{status} }
+sub set_port { my ($port, %to) = @_; return $s->rpc('UpdateWorkspacePort', { workspaceId => $id, port => $port, %to }) }
+my $stream = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $s->{env}{GITPOD_PORT}) or die "connect: $!";
+syswrite $stream, "GET /stream HTTP/1.1\r\nHost: 3000-$id.$s->{workspace_domain}:$s->{env}{GITPOD_PORT}\r\n\r\n";
+ok(IO::Select->new($stream)->can_read(5) && sysread($stream, my $bytes, 4096), 'a stream of it is open');
+is(set_port(3000, admission => 'ADMISSION_LEVEL_OWNER_ONLY')->{status}, 200, 'UpdateWorkspacePort: the owner makes it private');
+$t0 = time;
+1 while time - $t0 < 5 && IO::Select->new($stream)->can_read(5) && sysread $stream, $bytes, 4096;
+cmp_ok(time - $t0, '<', 1.5, 'the stream ends within a second');
+is(anybody(3000), 401, 'nobody else enters any more');
+is($s->workspace_http($id, '/', port => 3000)->{status}, 200, 'the owner does');
+set_port(8000, admission => 'ADMISSION_LEVEL_EVERYONE');
+$t0 = time;
+ok($s->wait_for(5, 'port 8000', sub { anybody(8000) == 200 }) && time - $t0 < 1, 'another one becomes public within a second');
+is(anybody(8001), 401, 'and no other');
+is(set_port(23000, admission => 'ADMISSION_LEVEL_EVERYONE')->{status}, 400, 'the editor\'s own port does not');
+
 # ---- sudo apt-get install ----
 $s->git_repository('acme/deb', { 'mk.sh' => <<'X' });
 set -e
@@ -83,6 +120,7 @@ $w = $s->wait_phase($id, 'PHASE_RUNNING');
 is(scalar(split /\n/, $out), 1, 'two starts at once made one container');
 ($rc, $out) = $s->inside($id, 'cat /workspace/app/work.txt; tail -1 /workspace/app/README.md; stat -c %u /workspace/app/work.txt');
 is($out, "uncommitted\nchanged\n33333\n", 'uncommitted files survive, with their owner');
+is_deeply([ map { $_->{port} } @{ $s->workspace($id)->{spec}{ports} // [] } ], [8000], 'and what the owner chose for ports, against .gitpod.yml too');
 
 # ---- branches, tags, commits, private ----
 for my $case (["$git/acme/app/tree/feature/x", 'feature/x'], ["$git/acme/app/tree/v1.0", undef], ["$git/acme/app/commit/$commit", undef], ["$git/acme/app/blob/main/src/a.txt", 'main']) {

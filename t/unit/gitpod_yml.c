@@ -50,6 +50,28 @@ static void honoured(void)
 }
 
 
+static void ports(void)
+{
+    ok(parse("ports:\n  - port: 3000\n    visibility: public\n  - port: 8443\n    protocol: https\n  - port: 50051\n    protocol: grpc\n"
+             "    visibility: private\n  - port: 80\n") == 0,
+       "ports that are not as others are");
+    is_int(yml->n_warnings, 0, "nothing is warned about");
+    ok(yml->ports[0].visible && yml->ports[0].protocol == GP_YML_HTTP, "public");
+    ok(!yml->ports[1].visible && yml->ports[1].protocol == GP_YML_HTTPS, "https");
+    is_str(gp_yml_protocol_name(yml->ports[2].protocol), "grpc", "grpc");
+    ok(!yml->ports[2].visible && !yml->ports[3].visible && yml->ports[3].protocol == GP_YML_HTTP, "private and http otherwise");
+    ok(parse("ports:\n  - port: 3000\n    visibility: Public\n    protocol: ftp\n  - port: 3001\n    visibility: public\n    visibility: "
+             "[a]\n"
+             "  - port: 4000-4010\n    visibility: public\n    protocol: https\n") == 0,
+       "what nobody understands is no fault");
+    ok(warned("line 3: `ports[0].visibility` must be private or public; private is used"), "an unknown visibility is told");
+    ok(warned("line 4: `ports[0].protocol` must be http, https, h2c or grpc; http is used"), "and an unknown protocol");
+    ok(!yml->ports[0].visible && yml->ports[0].protocol == GP_YML_HTTP && !yml->ports[1].visible, "neither opens anything");
+    ok(warned("`ports[2].visibility` and `protocol` have no effect on a range"), "nor does a range");
+    ok(!yml->ports[2].visible && yml->ports[2].protocol == GP_YML_HTTP && yml->ports[2].last == 4010, "which stays a range");
+}
+
+
 static void warnings(void)
 {
     ok(parse(
@@ -58,7 +80,6 @@ static void warnings(void)
        "a file with more is read");
     ok(warned("line 1: `image: x` is not supported yet"), "a key of later is named with its line");
     ok(warned("line 4: `tasks[0].prebuild: b`"), "in a task too");
-    ok(warned("line 10: `ports[1].visibility: public`"), "in a port too");
     ok(warned("`vscode` is not supported yet"), "a mapping is named by its key");
     ok(warned("`taskz` is not a known key"), "a key nobody knows is told from one of later");
     ok(warned("line 6: `tasks[1]` must be a mapping"), "a task that is text is left out");
@@ -116,6 +137,7 @@ static void bounds(void)
 int main(void)
 {
     honoured();
+    ports();
     warnings();
     refused();
     bounds();

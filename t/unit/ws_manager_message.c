@@ -43,6 +43,7 @@ int main(void)
                           .warnings = "[]",
                           .commit = "",
                           .branch = "",
+                          .ports = "{}",
                           .instance = "i",
                           .container = "",
                           .address = "",

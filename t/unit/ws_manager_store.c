@@ -33,6 +33,7 @@ static wsm_workspace_t workspace(const char *id, const char *key)
                           .version = 7,
                           .commit = "",
                           .branch = "",
+                          .ports = "{}",
                           .instance = "",
                           .container = "",
                           .address = "",

@@ -38,12 +38,19 @@ static const char *const gp_yml_later_top[] = {"image",
                                                "experimentalNetwork",
                                                NULL};
 static const char *const gp_yml_later_task[] = {"prebuild", "openIn", "openMode", NULL};
-static const char *const gp_yml_later_port[] = {"visibility", "protocol", NULL};
+static const char *const gp_yml_later_port[] = {NULL};
+static const char *const gp_yml_protocols[] = {"http", "https", "h2c", "grpc"};
 
 
 const char *gp_yml_on_open_name(enum gp_yml_on_open on_open)
 {
     return gp_yml_on_open_names[on_open];
+}
+
+
+const char *gp_yml_protocol_name(enum gp_yml_protocol protocol)
+{
+    return gp_yml_protocols[protocol];
 }
 
 
@@ -252,13 +259,42 @@ static void gp_yml_on_open(gp_yml_reader_t *r, const char *path, const yaml_node
 }
 
 
-/* visibility: private and protocol: http are what every port has today. */
-static bool gp_yml_port_default(const char *key, const yaml_node_t *value)
+static void gp_yml_visibility(gp_yml_reader_t *r, const char *path, const yaml_node_t *value, gp_yml_port_t *port)
 {
     const char *text = gp_yml_scalar(value);
 
-    return text && ((strcmp(key, "visibility") == 0 && strcmp(text, "private") == 0) ||
-                    (strcmp(key, "protocol") == 0 && strcmp(text, "http") == 0));
+    port->visible = text && strcmp(text, "public") == 0;
+    if (!port->visible && (!text || strcmp(text, "private") != 0)) {
+        gp_yml_warn(r, GP_YML_NAME " line %d: `%svisibility` must be private or public; private is used", gp_yml_line(value), path);
+    }
+}
+
+
+static void gp_yml_protocol(gp_yml_reader_t *r, const char *path, const yaml_node_t *value, gp_yml_port_t *port)
+{
+    const char *text = gp_yml_scalar(value);
+    size_t i;
+
+    for (i = 0; text && i < sizeof(gp_yml_protocols) / sizeof(gp_yml_protocols[0]); i++) {
+        if (strcmp(text, gp_yml_protocols[i]) == 0) {
+            port->protocol = (enum gp_yml_protocol) i;
+            return;
+        }
+    }
+    port->protocol = GP_YML_HTTP;
+    gp_yml_warn(r, GP_YML_NAME " line %d: `%sprotocol` must be http, https, h2c or grpc; http is used", gp_yml_line(value), path);
+}
+
+
+/* A range says how to tell people of ports; nobody opens thousands of them in one line. */
+static void gp_yml_range_plain(gp_yml_reader_t *r, const char *path, const yaml_node_t *map, gp_yml_port_t *port)
+{
+    if (port->first != port->last && (port->visible || port->protocol != GP_YML_HTTP)) {
+        port->visible = false;
+        port->protocol = GP_YML_HTTP;
+        gp_yml_warn(r, GP_YML_NAME " line %d: `%svisibility` and `protocol` have no effect on a range; list the ports one by one",
+                    gp_yml_line(map), path);
+    }
 }
 
 
@@ -286,10 +322,15 @@ static void gp_yml_port(gp_yml_reader_t *r, const yaml_node_t *map, size_t n, gp
             gp_yml_text(r, path, key, value, &port->description);
         } else if (strcmp(key, "onOpen") == 0) {
             gp_yml_on_open(r, path, value, port);
-        } else if (!gp_yml_port_default(key, value)) {
+        } else if (strcmp(key, "visibility") == 0) {
+            gp_yml_visibility(r, path, value, port);
+        } else if (strcmp(key, "protocol") == 0) {
+            gp_yml_protocol(r, path, value, port);
+        } else {
             gp_yml_other_key(r, path, key, key_node, value, gp_yml_later_port);
         }
     }
+    gp_yml_range_plain(r, path, map, port);
     if (port->first == 0) {
         gp_yml_warn(r, GP_YML_NAME " line %d: `%sport` must be a number from 1 to 65535 or a range like 3000-3010; the entry is ignored",
                     gp_yml_line(map), path);

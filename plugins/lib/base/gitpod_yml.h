@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,6 +33,12 @@ enum gp_yml_on_open {
     GP_YML_OPEN_PREVIEW
 };
 
+/* What a program speaks on a port; h2c and grpc are ours, not Gitpod's. */
+enum gp_yml_protocol { GP_YML_HTTP, GP_YML_HTTPS, GP_YML_H2C, GP_YML_GRPC };
+
+/* "http" and so on, as the route record says it. */
+const char *gp_yml_protocol_name(enum gp_yml_protocol protocol);
+
 /* "open_browser" and so on, as the supervisor's API says it. */
 const char *gp_yml_on_open_name(enum gp_yml_on_open on_open);
 
@@ -56,6 +63,8 @@ typedef struct {
     char *name;
     char *description;
     enum gp_yml_on_open on_open;
+    bool visible; /* to everybody; never with a range */
+    enum gp_yml_protocol protocol; /* http with a range */
 } gp_yml_port_t;
 
 typedef struct {
