@@ -33,16 +33,27 @@ export async function startServer(dist) {
         tokens: [],
         calls: [],            // [method, request]
         answers: {},          // method -> function(request): answer or Failure; overrides
-        streams: new Set(),
+        streams: new Set(),   // of one workspace (id), or of all (id '')
+        events: [],           // [number, text] of /api/events since the ring began
+        eventNumber: 0,
         errorCsp: (await readFile(path.join(dist, 'errors/csp.conf'), 'utf8')).match(/Policy "([^"]+)"/)[1],
     };
     world.called = (method) => world.calls.filter(([name]) => name === method).map(([, request]) => request);
     world.publish = (id, change) => {
         const w = world.workspaces.get(id);
         w.status = { ...w.status, ...change, statusVersion: String(Number(w.status.statusVersion ?? 0) + 1) };
+        const number = ++world.eventNumber;
+        const text = `id: ${number}-0\nevent: workspace\ndata: ${JSON.stringify({ workspaceId: id, status: w.status })}\n\n`;
+        world.events.push([number, text]);
         for (const s of world.streams) {
-            if (s.id === '' || s.id === id) s.response.write(envelope(0, { workspaceId: id, status: w.status }));
+            if (s.id === '') s.response.write(text);
+            else if (s.id === id) s.response.write(envelope(0, { workspaceId: id, status: w.status }));
         }
+    };
+    // As when the gateway's ring came round: what was is not to be had.
+    world.forget = () => {
+        world.events = [];
+        world.eventNumber += 1000;
     };
     world.cut = () => {
         for (const s of world.streams) s.response.destroy();
@@ -91,18 +102,42 @@ export async function startServer(dist) {
     }
 
     function watch(response, body) {
-        const id = JSON.parse(body.subarray(5)).workspaceId ?? '';
+        const id = JSON.parse(body.subarray(5)).workspaceId;
         response.writeHead(200, { 'content-type': 'application/connect+json' });
-        const found = id === '' ? undefined : find(id);
+        const found = find(id);
         if (!world.signedIn || found instanceof Failure) {
             const error = found ?? new Failure('unauthenticated', 'sign in first');
             response.end(envelope(2, { error: { code: error.code, message: error.message } }));
             return;
         }
-        response.write(envelope(0, id === '' ? {} : { workspaceId: id, status: found.status }));
+        response.write(envelope(0, { workspaceId: id, status: found.status }));
+        keep(id, response);
+    }
+
+    function keep(id, response) {
         const stream = { id, response };
         world.streams.add(stream);
         response.on('close', () => world.streams.delete(stream));
+    }
+
+    // /api/events, as the gateway answers it.
+    function events(request, url, response) {
+        if (!world.signedIn || world.answers.events) {
+            unary(response, world.signedIn ? world.answers.events() : new Failure('unauthenticated', 'sign in first'));
+            return;
+        }
+        const last = request.headers['last-event-id'] ?? url.searchParams.get('lastEventId');
+        const from = last ? Number(last.split('-')[0]) : world.eventNumber;
+        world.calls.push(['events', { last }]);
+        response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
+        response.write('retry: 200\n\n');
+        if (from < world.eventNumber - world.events.length) {
+            response.write(`id: ${world.eventNumber}-0\nevent: reset\ndata: {"reason":"gone"}\n\n`);
+        } else {
+            for (const [number, text] of world.events) if (number > from) response.write(text);
+            response.write(`:\nid: ${world.eventNumber}-0\n\n`);
+        }
+        keep('', response);
     }
 
     async function api(method, body, response) {
@@ -147,6 +182,8 @@ export async function startServer(dist) {
             const url = new URL(request.url, 'http://d');
             if (url.pathname.startsWith('/public-api/')) {
                 void api(url.pathname.slice('/public-api/'.length), Buffer.concat(chunks), response);
+            } else if (url.pathname === '/api/events') {
+                events(request, url, response);
             } else if (request.method === 'POST' && url.pathname.startsWith('/api/')) {
                 world.calls.push([url.pathname, {}]);
                 if (url.pathname === '/api/logout') world.signedIn = false;

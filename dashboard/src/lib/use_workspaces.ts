@@ -1,13 +1,14 @@
-// All workspaces of the person, kept up to date by the stream.
+// All workspaces of the person, kept up to date by the gateway's events.
 import { useEffect, useRef, useState } from "react";
 import type { Workspace } from "../gen/gitpod/v1/workspace_pb";
 import { workspaces as api } from "./api";
 import { errorText } from "./errors";
-import { watchStatus } from "./watch";
+import { watchAll } from "./watch";
 import { newerStatus } from "./workspace";
 
 const PAGE_SIZE = 100;
 const MOST = 1000;
+const PATIENCE_MS = 3_000; // for the stream, before the list is read without it
 
 export interface WorkspaceList {
   items: Workspace[] | undefined; // undefined: not loaded yet
@@ -39,6 +40,8 @@ export function useWorkspaces(): WorkspaceList {
   const known = useRef<Map<string, Workspace>>(undefined);
   known.current = items;
   const failed = useRef(false); // the last loading
+  const loading = useRef(0);
+  const early = useRef(false); // a message spoke of what a list under way may not have
 
   const put = (workspace: Workspace) => {
     if (dropped.current.has(workspace.id)) {
@@ -62,7 +65,8 @@ export function useWorkspaces(): WorkspaceList {
   };
 
   const reload = () => {
-    loadAll().then(
+    loading.current += 1;
+    loadAll().finally(() => { loading.current -= 1; }).then(
       ({ all, truncated: more }) => {
         failed.current = false;
         setProblem(undefined);
@@ -76,6 +80,10 @@ export function useWorkspaces(): WorkspaceList {
             ]),
           );
         });
+        if (early.current && loading.current === 0) {
+          early.current = false;
+          reload();
+        }
       },
       (error) => {
         failed.current = true;
@@ -85,27 +93,27 @@ export function useWorkspaces(): WorkspaceList {
   };
 
   useEffect(() => {
-    reload();
-    let connections = 0;
-    return watchStatus("", {
-      connected() {
+    // The list is read once the stream stands, so that nothing falls between; without one, all the same.
+    const patience = setTimeout(reload, PATIENCE_MS);
+    const end = watchAll({
+      connected(resumed) {
+        clearTimeout(patience);
         setLive(true);
-        connections += 1;
-        if (connections > 1 || failed.current) {
-          reload(); // what happened meanwhile
+        if (!resumed || failed.current) {
+          reload();
         }
       },
-      lost() {
+      reset: reload,
+      lost(refusal) {
         setLive(false);
-      },
-      refused() {
-        setLive(false);
+        if (refusal !== undefined) {
+          clearTimeout(patience);
+          reload(); // tells why, leads to the log-in, and shows what is while there is no stream
+        }
       },
       message({ workspaceId, status }) {
-        if (workspaceId === "") {
-          return;
-        }
         const workspace = known.current?.get(workspaceId);
+        early.current ||= !workspace && (!known.current || loading.current > 0);
         if (!status) {
           drop(workspaceId);
         } else if (workspace) {
@@ -118,6 +126,10 @@ export function useWorkspaces(): WorkspaceList {
         }
       },
     });
+    return () => {
+      clearTimeout(patience);
+      end();
+    };
     // The functions only use setters and refs.
   }, []);
 

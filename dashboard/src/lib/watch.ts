@@ -1,10 +1,12 @@
-// WatchWorkspaceStatus that stays: reconnects with back-off, and lets go while
-// the tab is hidden, since a browser has six connections to one host and every
-// tab would hold one.
+// Streams that stay: one workspace by WatchWorkspaceStatus, all of the person by
+// the gateway's events. They reconnect with back-off, and let go while the tab is
+// hidden, since a browser has six connections to one host and every tab would
+// hold one.
 import { Code } from "@connectrpc/connect";
 import type { WatchWorkspaceStatusResponse } from "../gen/gitpod/v1/workspace_pb";
 import { workspaces } from "./api";
 import { isCode } from "./errors";
+import { parseEvent } from "./event";
 import { toLogin } from "./session";
 
 const BACKOFF_FIRST_MS = 500;
@@ -15,7 +17,11 @@ const HIDDEN_POLL_MS = 3_000;
 
 export interface Watcher {
   message(message: WatchWorkspaceStatusResponse): void;
-  connected?(): void;
+  /** resumed: nothing was missed since the last message. */
+  connected?(resumed: boolean): void;
+  /** Messages were missed: read the list anew. */
+  reset?(): void;
+  /** Without an error the browser tries again by itself. */
   lost?(error: unknown): void;
   /** No use in trying again: gone, or not ours. */
   refused?(error: unknown): void;
@@ -77,7 +83,7 @@ async function stream(id: string, watcher: Watcher, stop: AbortSignal): Promise<
     for await (const message of workspaces.watchWorkspaceStatus({ workspaceId: id }, { signal: visible.signal })) {
       if (first) {
         first = false;
-        watcher.connected?.();
+        watcher.connected?.(false);
       }
       watcher.message(message);
     }
@@ -90,6 +96,48 @@ async function stream(id: string, watcher: Watcher, stop: AbortSignal): Promise<
   }
 }
 
+/** The id of the last event, from where the next connection goes on. */
+interface Place {
+  id?: string;
+}
+
+/**
+ * The browser itself comes back after a loss, with Last-Event-ID. It gives up
+ * when the answer is no stream; why, only a call of the API can tell.
+ */
+function events(watcher: Watcher, place: Place, stop: AbortSignal): Promise<void> {
+  const visible = whileVisible(stop);
+  const source = new EventSource(place.id === undefined ? "/api/events" : `/api/events?lastEventId=${encodeURIComponent(place.id)}`);
+  const ended = new Promise<void>((resolve, reject) => {
+    visible.signal.addEventListener("abort", () => resolve());
+    source.onerror = () => {
+      if (source.readyState === EventSource.CLOSED) {
+        reject(new Error("the gateway does not give a stream of events"));
+      } else {
+        watcher.lost?.(undefined);
+      }
+    };
+  });
+  source.onopen = () => watcher.connected?.(place.id !== undefined);
+  source.addEventListener("workspace", (event: MessageEvent<string>) => {
+    place.id = event.lastEventId;
+    const message = parseEvent(event.data);
+    if (message) {
+      watcher.message(message);
+    } else {
+      watcher.reset?.();
+    }
+  });
+  source.addEventListener("reset", (event: MessageEvent<string>) => {
+    place.id = event.lastEventId;
+    watcher.reset?.();
+  });
+  return ended.finally(() => {
+    source.close();
+    visible.done();
+  });
+}
+
 async function hidden(watcher: Watcher, stop: AbortSignal): Promise<void> {
   while (document.hidden && !stop.aborted) {
     await watcher.poll?.().catch(() => undefined);
@@ -97,7 +145,7 @@ async function hidden(watcher: Watcher, stop: AbortSignal): Promise<void> {
   }
 }
 
-async function run(id: string, watcher: Watcher, stop: AbortSignal): Promise<void> {
+async function run(connect: () => Promise<void>, watcher: Watcher, stop: AbortSignal): Promise<void> {
   let failures = 0;
   while (!stop.aborted) {
     await hidden(watcher, stop);
@@ -107,7 +155,7 @@ async function run(id: string, watcher: Watcher, stop: AbortSignal): Promise<voi
     const began = Date.now();
     let error: unknown;
     try {
-      await stream(id, watcher, stop);
+      await connect();
     } catch (thrown) {
       error = thrown;
     }
@@ -129,9 +177,17 @@ async function run(id: string, watcher: Watcher, stop: AbortSignal): Promise<voi
   }
 }
 
-/** Watches one workspace, or with an empty id all of the caller. Returns the end of it. */
+/** Watches one workspace. Returns the end of it. */
 export function watchStatus(id: string, watcher: Watcher): () => void {
   const controller = new AbortController();
-  void run(id, watcher, controller.signal);
+  void run(() => stream(id, watcher, controller.signal), watcher, controller.signal);
+  return () => controller.abort();
+}
+
+/** Watches all workspaces of the person. Returns the end of it. */
+export function watchAll(watcher: Watcher): () => void {
+  const controller = new AbortController();
+  const place: Place = {};
+  void run(() => events(watcher, place, controller.signal), watcher, controller.signal);
   return () => controller.abort();
 }
