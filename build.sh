@@ -7,6 +7,8 @@ cd "$TOP"
 
 # shellcheck source=conf/setup/common.sh
 . "$TOP/conf/setup/common.sh"
+# shellcheck source=conf/setup/mode.sh
+. "$TOP/conf/setup/mode.sh"
 # shellcheck source=conf/setup/tls.sh
 . "$TOP/conf/setup/tls.sh"
 # shellcheck source=conf/setup/deps.sh
@@ -54,6 +56,8 @@ Environment (default):
   GITPOD_GRPC_PORT (none)                gRPC in clear, for the API
   GITPOD_PROBE_ADDRESS (127.0.0.1), GITPOD_PROBE_PORT (9400)
   GITPOD_DOMAIN (gitpod.localhost), GITPOD_WORKSPACE_DOMAIN (ws-\$GITPOD_DOMAIN)
+  GITPOD_MODE (host)                     port: no wildcard (docs/operators/port-mode.md)
+  GITPOD_PORT_RANGE (10000-10099)        mode port: listeners of workspaces
   GITPOD_DRAIN_DELAY (5)                 seconds from 503 at /ready to the stop
   GITPOD_DRAIN_TIMEOUT (30)              seconds that open WebSockets get then
   GITPOD_IDLE_TIMEOUT (1800)             seconds until an unused workspace stops

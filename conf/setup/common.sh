@@ -80,6 +80,7 @@ check_settings() {
     done
     check_ports_differ GITPOD_PORT GITPOD_PROBE_PORT GITPOD_GRPC_PORT GITPOD_HTTP_PORT
     check_tls_settings
+    check_mode_settings
     { [[ $GITPOD_DRAIN_DELAY =~ ^[0-9]{1,2}$ ]] && ((10#$GITPOD_DRAIN_DELAY <= 60)); } ||
         die "GITPOD_DRAIN_DELAY is '$GITPOD_DRAIN_DELAY': it must be 0 to 60 seconds"
     [[ $GITPOD_DRAIN_TIMEOUT =~ ^[1-9][0-9]{0,2}$ && $GITPOD_DRAIN_TIMEOUT -le 600 ]] ||
@@ -87,7 +88,7 @@ check_settings() {
     for v in GITPOD_DOMAIN GITPOD_WORKSPACE_DOMAIN; do
         [[ ${!v} =~ ^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$ ]] || die "$v is '${!v}': it must be a host name in lower case"
     done
-    [ "$GITPOD_DOMAIN" != "$GITPOD_WORKSPACE_DOMAIN" ] || die "GITPOD_WORKSPACE_DOMAIN must differ from GITPOD_DOMAIN: workspaces run strangers' code"
+    [ "$GITPOD_DOMAIN" != "$GITPOD_WORKSPACE_DOMAIN" ] || die "GITPOD_WORKSPACE_DOMAIN must differ from GITPOD_DOMAIN: workspaces run strangers' code, and cookies ignore ports. Name another host or an address of this machine"
     case $GITPOD_ALLOW_FILE_URLS in on | off) ;; *) die "GITPOD_ALLOW_FILE_URLS is '$GITPOD_ALLOW_FILE_URLS': on or off" ;; esac
 }
 
@@ -169,12 +170,14 @@ render() {
         -e "s|@LISTEN@|$LISTEN|g" -e "s|@GRPC_LISTEN@|$GRPC_LISTEN|g" -e "s|@GRPC_PORT_LISTEN@|$GRPC_PORT_LISTEN|g" -e "s|@HTTP_PORT@|$GITPOD_HTTP_PORT|g" \
         -e "s|@PORT_SUFFIX@|$PORT_SUFFIX|g" -e "s|@TLS_CERTIFICATE@|$GITPOD_TLS_CERTIFICATE|g" -e "s|@TLS_KEY@|$GITPOD_TLS_KEY|g" \
         -e "s|@TLS_WORKSPACE_CERTIFICATE@|$GITPOD_TLS_WORKSPACE_CERTIFICATE|g" -e "s|@TLS_WORKSPACE_KEY@|$GITPOD_TLS_WORKSPACE_KEY|g" \
+        -e "s|@MODE@|$GITPOD_MODE|g" -e "s|@LISTENER_FIRST@|$LISTENER_FIRST|g" -e "s|@LISTENER_LAST@|$LISTENER_LAST|g" \
+        -e "s|@WORKSPACE_LISTEN@|$WORKSPACE_LISTEN|g" -e "s|@WORKSPACE_NAMES@|$WORKSPACE_NAMES|g" -e "s|@WORKSPACE_HTTP_NAMES@|$WORKSPACE_HTTP_NAMES|g" \
         -e "s|@TLS_STAPLING@|$GITPOD_TLS_STAPLING|g" \
         -e "s|@PROBE_ADDRESS@|$GITPOD_PROBE_ADDRESS|g" -e "s|@PROBE_PORT@|$GITPOD_PROBE_PORT|g" \
         -e "s|@DOMAIN@|$GITPOD_DOMAIN|g" -e "s|@WORKSPACE_DOMAIN@|$GITPOD_WORKSPACE_DOMAIN|g" \
         -e "s|@EXTERNAL_URL@|$EXTERNAL_URL|g" -e "s|@EXTERNAL_SCHEME@|$SCHEME|g" -e "s|@INSTALLATION@|$INSTALLATION|g" \
         -e "s|@MODULE@|$BUILD/module/ngx_http_gitpod_module.so|g" -e "s|@DASHBOARD@|$BUILD/dashboard|g" \
-        -e "s|@CALLERS_MAP@|$BUILD/c/proto/callers.map|g" -e "s|@WORKERS@|$(nproc)|g" -e "s|@ZONE_SIZE@|64m|g" \
+        -e "s|@CALLERS_MAP@|$BUILD/c/proto/callers.map|g" -e "s|@WORKERS@|$(nproc)|g" -e "s|@ZONE_SIZE@|80m|g" \
         -e "s|@DRAIN_DELAY@|$GITPOD_DRAIN_DELAY|g" -e "s|@DRAIN_TIMEOUT@|$GITPOD_DRAIN_TIMEOUT|g" \
         -e "s|@SUPERVISOR_DIR@|$BUILD/supervisor|g" -e "s|@IDE_DIR@|$(ide_dir)|g" \
         -e "s|@BRIDGE@|${BRIDGE:-}|g" -e "s|@SUBNET@|${SUBNET:-}|g" -e "s|@CIDR@|${SUBNET:-}|g" -e "s|@NETWORK@|${NETWORK:-}|g" \

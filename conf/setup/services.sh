@@ -161,6 +161,7 @@ write_configuration() {
         render_to "$f" "$GITPOD_RUN/conf/$(basename "$f" .in)" 644 root:root
     done
     tls_on || rm -f "$GITPOD_RUN"/conf/nginx_tls*.conf
+    mode_port || rm -f "$GITPOD_RUN/conf/nginx_listeners.conf"
     for f in "$TOP"/conf/plugins/*.in "$TOP"/conf/redis/*.in "$TOP"/conf/engine/*.in "$TOP"/conf/ide/*.in; do
         render_to "$f" "$GITPOD_RUN/conf/$(basename "$f" .in)" 644 root:root
     done
@@ -225,6 +226,7 @@ check_ports() {
             die "port $p is in use by another program: stop it, or set GITPOD_PORT / GITPOD_PROBE_PORT / GITPOD_GRPC_PORT / GITPOD_HTTP_PORT to a free one"
         fi
     done
+    check_mode_ports
 }
 
 start_supervisor() {

@@ -44,5 +44,5 @@ check_certificate() {
 check_certificates() {
     tls_on || return 0
     check_certificate GITPOD_TLS_CERTIFICATE GITPOD_TLS_KEY "$GITPOD_DOMAIN" "api.$GITPOD_DOMAIN"
-    check_certificate GITPOD_TLS_WORKSPACE_CERTIFICATE GITPOD_TLS_WORKSPACE_KEY "3000-example.$GITPOD_WORKSPACE_DOMAIN"
+    check_certificate GITPOD_TLS_WORKSPACE_CERTIFICATE GITPOD_TLS_WORKSPACE_KEY "$WORKSPACE_EXAMPLE"
 }

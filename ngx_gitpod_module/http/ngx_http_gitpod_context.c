@@ -26,6 +26,8 @@ static char *ngx_http_gitpod_domain(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_gitpod_external_url(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static ngx_int_t ngx_http_gitpod_mode_check(ngx_conf_t *cf,
+    ngx_http_gitpod_request_srv_conf_t *conf);
 static ngx_int_t ngx_http_gitpod_cookie_names(ngx_conf_t *cf,
     ngx_http_gitpod_request_srv_conf_t *conf);
 static ngx_int_t ngx_http_gitpod_request_add_variables(ngx_conf_t *cf);
@@ -36,6 +38,13 @@ static ngx_conf_enum_t  ngx_http_gitpod_auth_values[] = {
     { ngx_string("off"), NGX_HTTP_GITPOD_AUTH_OFF },
     { ngx_string("on"), NGX_HTTP_GITPOD_AUTH_ON },
     { ngx_string("optional"), NGX_HTTP_GITPOD_AUTH_OPTIONAL },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_conf_enum_t  ngx_http_gitpod_mode_values[] = {
+    { ngx_string("host"), NGX_HTTP_GITPOD_MODE_HOST },
+    { ngx_string("port"), NGX_HTTP_GITPOD_MODE_PORT },
     { ngx_null_string, 0 }
 };
 
@@ -55,6 +64,13 @@ static ngx_command_t  ngx_http_gitpod_request_commands[] = {
       NGX_HTTP_SRV_CONF_OFFSET,
       offsetof(ngx_http_gitpod_request_srv_conf_t, workspace_domain),
       NULL },
+
+    { ngx_string("gitpod_mode"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_SRV_CONF_OFFSET,
+      offsetof(ngx_http_gitpod_request_srv_conf_t, mode),
+      &ngx_http_gitpod_mode_values },
 
     { ngx_string("gitpod_external_url"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_CONF_TAKE1,
@@ -227,12 +243,15 @@ ngx_http_gitpod_ctx_init(ngx_http_request_t *r)
     ctx->request = r;
     ctx->zone = zone;
     ctx->host = r->headers_in.server;
+    ngx_str_set(&ctx->suffix, "");
     ngx_queue_init(&ctx->waiters);
 
     cln->handler = ngx_http_gitpod_ctx_cleanup;
     ngx_http_set_ctx(r, ctx, ngx_http_gitpod_request_module);
 
-    if (ngx_http_gitpod_request_line(r) != NGX_OK) {
+    if (ngx_http_gitpod_request_line(r) != NGX_OK
+        || ngx_http_gitpod_place_init(r, ctx) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -297,6 +316,11 @@ ngx_http_gitpod_request_create_srv_conf(ngx_conf_t *cf)
      */
 
     conf = ngx_pcalloc(cf->pool, sizeof(ngx_http_gitpod_request_srv_conf_t));
+    if (conf == NULL) {
+        return NULL;
+    }
+
+    conf->mode = NGX_CONF_UNSET_UINT;
 
     return conf;
 }
@@ -315,6 +339,8 @@ ngx_http_gitpod_request_merge_srv_conf(ngx_conf_t *cf, void *parent,
     ngx_conf_merge_str_value(conf->workspace_domain, prev->workspace_domain,
                              "");
     ngx_conf_merge_str_value(conf->issuer, prev->issuer, "");
+    ngx_conf_merge_uint_value(conf->mode, prev->mode,
+                              NGX_HTTP_GITPOD_MODE_HOST);
 
     if (conf->external_url.data == NULL) {
         conf->external_url = prev->external_url;
@@ -347,6 +373,12 @@ ngx_http_gitpod_request_merge_srv_conf(ngx_conf_t *cf, void *parent,
         return NGX_CONF_ERROR;
     }
 
+    if (conf->mode == NGX_HTTP_GITPOD_MODE_PORT
+        && ngx_http_gitpod_mode_check(cf, conf) != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
     if (conf->issuer.len == 0) {
         conf->issuer = conf->domain;
     }
@@ -358,6 +390,37 @@ ngx_http_gitpod_request_merge_srv_conf(ngx_conf_t *cf, void *parent,
     }
 
     return NGX_CONF_OK;
+}
+
+
+/* Cookies ignore ports: what workspaces share must not be the session's. */
+
+static ngx_int_t
+ngx_http_gitpod_mode_check(ngx_conf_t *cf,
+    ngx_http_gitpod_request_srv_conf_t *conf)
+{
+    if (conf->workspace_domain.len == conf->domain.len
+        && ngx_memcmp(conf->workspace_domain.data, conf->domain.data,
+                      conf->domain.len)
+           == 0)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"gitpod_mode port\" needs a "
+                           "\"gitpod_workspace_domain\" that is not \"%V\": "
+                           "cookies ignore ports, so name another host or "
+                           "an address of this machine", &conf->domain);
+        return NGX_ERROR;
+    }
+
+    if (conf->workspace_domain.len + sizeof(":65535") - 1 > GP_HOST_MAX) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "in \"gitpod_mode port\" the "
+                           "\"gitpod_workspace_domain\" has at most %d bytes",
+                           GP_HOST_MAX - (int) sizeof(":65535") + 1);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -518,7 +581,8 @@ ngx_http_gitpod_cookie_names(ngx_conf_t *cf,
     static ngx_str_t  names[NGX_HTTP_GITPOD_COOKIES_N] = {
         ngx_string(GP_COOKIE_SESSION),
         ngx_string(GP_COOKIE_WORKSPACE),
-        ngx_string(GP_COOKIE_NONCE)
+        ngx_string(GP_COOKIE_NONCE),
+        ngx_string(GP_COOKIE_ORIGIN)
     };
 
     for (i = 0; i < NGX_HTTP_GITPOD_COOKIES_N; i++) {

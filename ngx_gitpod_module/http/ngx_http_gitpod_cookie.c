@@ -11,6 +11,8 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "core/cookie.h"
+
 #include "ngx_http_gitpod_request.h"
 
 
@@ -20,10 +22,22 @@
 
 static ngx_uint_t ngx_http_gitpod_cookie_ours(
     ngx_http_gitpod_request_srv_conf_t *gscf, u_char *name, size_t len);
+static ngx_uint_t ngx_http_gitpod_cookie_is(
+    ngx_http_gitpod_request_srv_conf_t *gscf, ngx_http_gitpod_ctx_t *ctx,
+    ngx_uint_t cookie, u_char *name, size_t len);
+static u_char *ngx_http_gitpod_cookie_pass(
+    ngx_http_gitpod_request_srv_conf_t *gscf, ngx_http_gitpod_ctx_t *ctx,
+    u_char *pair, size_t len, u_char *out);
 static ngx_uint_t ngx_http_gitpod_cookie_keep(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_str_t *value);
 static void ngx_http_gitpod_cookie_issued(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_str_t *value);
+static ngx_int_t ngx_http_gitpod_cookie_name(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_str_t *value);
+static ngx_int_t ngx_http_gitpod_cookie_header(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_table_elt_t *h);
+static ngx_uint_t ngx_http_gitpod_cookie_named(ngx_table_elt_t *h,
+    char *name);
 static ngx_int_t ngx_http_gitpod_cookie_header_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gitpod_cookie_filter_init(ngx_conf_t *cf);
 
@@ -62,13 +76,6 @@ ngx_module_t  ngx_http_gitpod_cookie_filter_module = {
 };
 
 
-static const ngx_str_t  ngx_http_gitpod_cookie_bases[] = {
-    ngx_string(GP_COOKIE_SESSION),
-    ngx_string(GP_COOKIE_WORKSPACE),
-    ngx_string(GP_COOKIE_NONCE)
-};
-
-
 /*
  * With or without __Host-: neither form is anybody else's.  All that Gitpod
  * names for the domain is credentials.
@@ -78,8 +85,11 @@ static ngx_uint_t
 ngx_http_gitpod_cookie_ours(ngx_http_gitpod_request_srv_conf_t *gscf,
     u_char *name, size_t len)
 {
-    ngx_str_t   *prefix;
-    ngx_uint_t   i;
+    ngx_str_t  *prefix;
+
+    if (gp_cookie_ours((char *) name, len)) {
+        return 1;
+    }
 
     if (len > NGX_HTTP_GITPOD_COOKIE_PREFIX_LEN
         && ngx_strncasecmp(name, (u_char *) GP_COOKIE_HOST_PREFIX,
@@ -92,29 +102,58 @@ ngx_http_gitpod_cookie_ours(ngx_http_gitpod_request_srv_conf_t *gscf,
 
     prefix = &gscf->cookie_prefix;
 
-    if (len >= prefix->len
-        && ngx_strncasecmp(name, prefix->data, prefix->len) == 0)
-    {
-        return 1;
+    return len >= prefix->len
+           && ngx_strncasecmp(name, prefix->data, prefix->len) == 0;
+}
+
+
+/* Is it the cookie of that kind, for the listener of this request? */
+
+static ngx_uint_t
+ngx_http_gitpod_cookie_is(ngx_http_gitpod_request_srv_conf_t *gscf,
+    ngx_http_gitpod_ctx_t *ctx, ngx_uint_t cookie, u_char *name, size_t len)
+{
+    ngx_str_t  *base, *suffix;
+
+    base = &gscf->cookies[cookie];
+    suffix = &ctx->suffix;
+
+    return len == base->len + suffix->len
+           && ngx_memcmp(name, base->data, base->len) == 0
+           && ngx_memcmp(name + base->len, suffix->data, suffix->len) == 0;
+}
+
+
+/* Of somebody else: the application's, as it set it, and where it ends. */
+
+static u_char *
+ngx_http_gitpod_cookie_pass(ngx_http_gitpod_request_srv_conf_t *gscf,
+    ngx_http_gitpod_ctx_t *ctx, u_char *pair, size_t len, u_char *out)
+{
+    u_char  *eq;
+
+    if (ctx->listener == 0) {
+        return ngx_cpymem(out, pair, len);
     }
 
-    for (i = 0; i < NGX_HTTP_GITPOD_COOKIES_N; i++) {
+    len = gp_cookie_in((char *) pair, len, (char *) ctx->workspace_id.data,
+                       ctx->workspace_id.len, (char *) out);
 
-        if (len == ngx_http_gitpod_cookie_bases[i].len
-            && ngx_strncasecmp(name, ngx_http_gitpod_cookie_bases[i].data, len)
-               == 0)
-        {
-            return 1;
-        }
+    eq = ngx_strlchr(out, out + len, '=');
+
+    if (eq == NULL || ngx_http_gitpod_cookie_ours(gscf, out, eq - out)) {
+        return out;
     }
 
-    return 0;
+    return out + len;
 }
 
 
 /*
- * Splits one Cookie line: ours go to the context, the rest stays in place.
- * NGX_DECLINED: nothing is left.
+ * Splits one Cookie line: ours go to the context, the rest stays in place.  In
+ * mode port that is what this workspace has set; those of others, and what
+ * scripts wrote under whatever name, are nobody's.  NGX_DECLINED: nothing is
+ * left.
  */
 
 ngx_int_t
@@ -122,6 +161,7 @@ ngx_http_gitpod_cookie_take(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     ngx_str_t *header)
 {
     u_char                              *p, *last, *end, *eq, *out, *name;
+    u_char                              *begin;
     size_t                               len;
     ngx_str_t                            kept, *cookie, named, value;
     ngx_uint_t                           i;
@@ -131,8 +171,9 @@ ngx_http_gitpod_cookie_take(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
 
     gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
 
-    if (ngx_strlcasestrn(header->data, last, (u_char *) "gp_", 3 - 1)
-        == NULL
+    if (ctx->listener == 0
+        && ngx_strlcasestrn(header->data, last, (u_char *) "gp_", 3 - 1)
+           == NULL
         && ngx_strlcasestrn(header->data, last, gscf->cookie_prefix.data,
                             gscf->cookie_prefix.len - 1)
            == NULL)
@@ -168,13 +209,18 @@ ngx_http_gitpod_cookie_take(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
 
         if (!ngx_http_gitpod_cookie_ours(gscf, name, len)) {
 
-            if (p < end) {
-                if (out != kept.data) {
-                    *out++ = ';';
-                    *out++ = ' ';
-                }
+            begin = out;
 
-                out = ngx_cpymem(out, p, end - p);
+            if (out != kept.data) {
+                *out++ = ';';
+                *out++ = ' ';
+            }
+
+            name = out;
+            out = ngx_http_gitpod_cookie_pass(gscf, ctx, p, end - p, out);
+
+            if (out == name) {
+                out = begin;
             }
 
             continue;
@@ -194,9 +240,7 @@ ngx_http_gitpod_cookie_take(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
 
         for (i = 0; i < NGX_HTTP_GITPOD_COOKIES_N; i++) {
 
-            if (len != gscf->cookies[i].len
-                || ngx_memcmp(name, gscf->cookies[i].data, len) != 0)
-            {
+            if (!ngx_http_gitpod_cookie_is(gscf, ctx, i, name, len)) {
                 continue;
             }
 
@@ -225,13 +269,16 @@ ngx_int_t
 ngx_http_gitpod_cookie_set(ngx_http_request_t *r, ngx_uint_t cookie,
     ngx_str_t *value, char *path, time_t age)
 {
+    ngx_http_gitpod_ctx_t               *ctx;
     ngx_http_gitpod_request_srv_conf_t  *gscf;
 
     gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
 
+    ctx = ngx_http_gitpod_ctx_get(r);
+
     return ngx_http_gitpod_reply_header(r, "Set-Cookie",
-               "%V=%V; Path=%s; Max-Age=%T; HttpOnly; SameSite=Lax%s",
-               &gscf->cookies[cookie], value, path, age,
+               "%V%V=%V; Path=%s; Max-Age=%T; HttpOnly; SameSite=Lax%s",
+               &gscf->cookies[cookie], &ctx->suffix, value, path, age,
                gscf->tls ? "; Secure" : "");
 }
 
@@ -246,17 +293,23 @@ ngx_http_gitpod_cookie_expire_all(ngx_http_request_t *r)
 {
     ngx_uint_t                           i, d;
     ngx_str_t                           *names, *domains[2];
+    ngx_http_gitpod_ctx_t               *ctx;
     ngx_http_gitpod_request_srv_conf_t  *gscf;
 
     static ngx_str_t                     empty = ngx_null_string;
 
     gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
     names = gscf->cookies;
+    ctx = ngx_http_gitpod_ctx_get(r);
 
     domains[0] = &r->headers_in.server;
     domains[1] = &gscf->workspace_domain;
 
     for (i = 0; i < NGX_HTTP_GITPOD_COOKIES_N; i++) {
+
+        if (i == NGX_HTTP_GITPOD_COOKIE_ORIGIN && ctx->listener == 0) {
+            continue;
+        }
 
         if (ngx_http_gitpod_cookie_set(r, i, &empty,
                 i == NGX_HTTP_GITPOD_COOKIE_NONCE ? "/_gitpod" : "/", 0)
@@ -272,8 +325,8 @@ ngx_http_gitpod_cookie_expire_all(ngx_http_request_t *r)
             }
 
             if (ngx_http_gitpod_reply_header(r, "Set-Cookie",
-                    "%V=; Path=/; Domain=%V; Max-Age=0", &names[i],
-                    domains[d])
+                    "%V%V=; Path=/; Domain=%V; Max-Age=0", &names[i],
+                    &ctx->suffix, domains[d])
                 != NGX_OK)
             {
                 return NGX_ERROR;
@@ -282,6 +335,45 @@ ngx_http_gitpod_cookie_expire_all(ngx_http_request_t *r)
     }
 
     return NGX_OK;
+}
+
+
+/*
+ * Set-Cookie of a workspace in mode port: all workspaces share one host, so
+ * the name tells whose it is.  NGX_DECLINED: the browser must not see it.
+ */
+
+static ngx_int_t
+ngx_http_gitpod_cookie_name(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
+    ngx_str_t *value)
+{
+    u_char                              *p, *eq;
+    size_t                               len;
+    ngx_http_gitpod_request_srv_conf_t  *gscf;
+
+    gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
+
+    for (p = value->data; *p == ' ' || *p == '\t'; p++) { /* void */ }
+
+    eq = ngx_strlchr(p, value->data + value->len, '=');
+
+    if (eq && ngx_http_gitpod_cookie_ours(gscf, p, eq - p)) {
+        return NGX_DECLINED;
+    }
+
+    p = ngx_pnalloc(r->pool, value->len + GP_COOKIE_GROWTH);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    len = gp_cookie_out((char *) value->data, value->len,
+                        (char *) ctx->workspace_id.data, ctx->workspace_id.len,
+                        (char *) p);
+
+    value->data = p;
+    value->len = len;
+
+    return len ? NGX_OK : NGX_DECLINED;
 }
 
 
@@ -395,6 +487,64 @@ ngx_http_gitpod_cookie_issued(ngx_http_request_t *r,
 
 
 static ngx_int_t
+ngx_http_gitpod_cookie_header(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_table_elt_t *h)
+{
+    if (!ngx_http_gitpod_cookie_named(h, "Set-Cookie")) {
+
+        /* in mode port the host, and what is stored for it, is not theirs */
+
+        if (ctx->listener && ctx->socklen
+            && (ngx_http_gitpod_cookie_named(h, "Clear-Site-Data")
+                || ngx_http_gitpod_cookie_named(h, "Service-Worker-Allowed")))
+        {
+            h->hash = 0;
+        }
+
+        return NGX_OK;
+    }
+
+    if (ctx->socklen == 0) {
+        ngx_http_gitpod_cookie_issued(r, ctx, &h->value);
+        return NGX_OK;
+    }
+
+    if (ctx->listener) {
+        switch (ngx_http_gitpod_cookie_name(r, ctx, &h->value)) {
+
+        case NGX_OK:
+            return NGX_OK;
+
+        case NGX_DECLINED:
+            h->hash = 0;
+            return NGX_OK;
+
+        default:
+            return NGX_ERROR;
+        }
+    }
+
+    if (!ngx_http_gitpod_cookie_keep(r, ctx, &h->value)) {
+        h->hash = 0;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_gitpod_cookie_named(ngx_table_elt_t *h, char *name)
+{
+    size_t  len;
+
+    len = ngx_strlen(name);
+
+    return h->key.len == len
+           && ngx_strncasecmp(h->key.data, (u_char *) name, len) == 0;
+}
+
+
+static ngx_int_t
 ngx_http_gitpod_cookie_header_filter(ngx_http_request_t *r)
 {
     ngx_uint_t              i;
@@ -427,20 +577,10 @@ ngx_http_gitpod_cookie_header_filter(ngx_http_request_t *r)
             i = 0;
         }
 
-        if (h[i].hash == 0
-            || h[i].key.len != sizeof("Set-Cookie") - 1
-            || ngx_strncasecmp(h[i].key.data, (u_char *) "Set-Cookie",
-                               sizeof("Set-Cookie") - 1)
-               != 0)
+        if (h[i].hash
+            && ngx_http_gitpod_cookie_header(r, ctx, &h[i]) != NGX_OK)
         {
-            continue;
-        }
-
-        if (ctx->socklen == 0) {
-            ngx_http_gitpod_cookie_issued(r, ctx, &h[i].value);
-
-        } else if (!ngx_http_gitpod_cookie_keep(r, ctx, &h[i].value)) {
-            h[i].hash = 0;
+            return NGX_ERROR;
         }
     }
 

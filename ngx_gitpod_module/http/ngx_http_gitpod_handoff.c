@@ -104,23 +104,16 @@ ngx_int_t
 ngx_http_gitpod_handoff_check(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx)
 {
-    gp_host_t                            host;
-    ngx_str_t                            value, id, path, raw;
-    u_char                              *src, *dst;
-    ngx_gitpod_route_t                   route;
-    ngx_http_gitpod_request_srv_conf_t  *gscf;
-
-    gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
+    gp_host_t            host;
+    ngx_str_t            value, id, path, raw;
+    u_char              *src, *dst;
+    ngx_gitpod_route_t   route;
 
     /* a code is bound to a session: a token cannot ask for one */
 
     if (ctx->credential != NGX_HTTP_GITPOD_SESSION
         || ngx_http_arg(r, (u_char *) "host", 4, &value) != NGX_OK
-        || gp_host_parse((char *) value.data, value.len,
-                         (char *) gscf->workspace_domain.data,
-                         gscf->workspace_domain.len, &host)
-           != 0
-        || ngx_strlchr(value.data, value.data + value.len, ':'))
+        || ngx_http_gitpod_place(r, ctx, &value, &host) != NGX_OK)
     {
         ngx_http_gitpod_ctx_refuse(ctx, "hand-off host");
         return ngx_http_gitpod_workspace_unknown(r, ctx);
@@ -134,6 +127,14 @@ ngx_http_gitpod_handoff_check(ngx_http_request_t *r,
     {
         ngx_http_gitpod_ctx_refuse(ctx, "hand-off right");
         return ngx_http_gitpod_workspace_unknown(r, ctx);
+    }
+
+    /* auth is told: in mode port the host does not tell it */
+
+    ctx->workspace_id.len = id.len;
+    ctx->workspace_id.data = ngx_pstrdup(r->pool, &id);
+    if (ctx->workspace_id.data == NULL) {
+        return NGX_ERROR;
     }
 
     if (ngx_http_arg(r, (u_char *) "path", 4, &raw) == NGX_OK && raw.len) {
@@ -268,7 +269,8 @@ ngx_http_gitpod_handoff_done(ngx_http_request_t *r,
                                       "/_gitpod", 0)
            != NGX_OK
         || ngx_http_gitpod_reply_header(r, "Referrer-Policy", "no-referrer")
-           != NGX_OK)
+           != NGX_OK
+        || ngx_http_gitpod_place_clear(r, ctx) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -280,7 +282,7 @@ ngx_http_gitpod_handoff_done(ngx_http_request_t *r,
     }
 
     url.len = ngx_sprintf(url.data, "%V://%V%V%V", &gscf->scheme, &ctx->host,
-                          &gscf->port, location)
+                          ctx->listener ? &empty : &gscf->port, location)
               - url.data;
 
     return ngx_http_gitpod_reply_redirect(r, NGX_HTTP_SEE_OTHER, &url);

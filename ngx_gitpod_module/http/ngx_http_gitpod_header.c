@@ -175,6 +175,9 @@ ngx_http_gitpod_header(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
                    != 0))
         {
             ctx->cors = 1;
+
+        } else if (ngx_http_gitpod_is(h, "service-worker")) {
+            ctx->service_worker = 1;
         }
 
         return NGX_OK;

@@ -16,7 +16,6 @@
 #include <ngx_http.h>
 
 #include "ngx_http_gitpod_request.h"
-#include "ngx_gitpod_zone.h"
 
 
 #define NGX_HTTP_GITPOD_LIVE_MS  250
@@ -34,7 +33,6 @@ static void ngx_http_gitpod_live_close(ngx_http_gitpod_ctx_t *ctx,
 static ngx_queue_t       ngx_http_gitpod_lives;
 static ngx_event_t       ngx_http_gitpod_live_timer;
 static ngx_connection_t  ngx_http_gitpod_live_dummy;
-static ngx_uint_t        ngx_http_gitpod_live_websockets;
 static uint64_t          ngx_http_gitpod_live_routes;
 static uint64_t          ngx_http_gitpod_live_revocations;
 
@@ -52,10 +50,6 @@ ngx_http_gitpod_live_add(ngx_http_gitpod_ctx_t *ctx)
 
     if (ngx_http_gitpod_lives.next == NULL) {
         ngx_queue_init(&ngx_http_gitpod_lives);
-    }
-
-    if (ctx->upgrade) {
-        ngx_gitpod_worker_websockets(++ngx_http_gitpod_live_websockets);
     }
 
     ctx->living = 1;
@@ -89,10 +83,6 @@ ngx_http_gitpod_live_remove(ngx_http_gitpod_ctx_t *ctx)
     if (ctx->living) {
         ngx_queue_remove(&ctx->live);
         ctx->living = 0;
-
-        if (ctx->upgrade) {
-            ngx_gitpod_worker_websockets(--ngx_http_gitpod_live_websockets);
-        }
     }
 }
 
@@ -180,6 +170,7 @@ ngx_http_gitpod_live_revoked(ngx_gitpod_zone_t *zone,
 static ngx_uint_t
 ngx_http_gitpod_live_lost(ngx_http_gitpod_ctx_t *ctx)
 {
+    ngx_uint_t                number;
     ngx_gitpod_route_t        route;
     ngx_gitpod_route_port_t  *port;
 
@@ -189,6 +180,13 @@ ngx_http_gitpod_live_lost(ngx_http_gitpod_ctx_t *ctx)
 
     if (ngx_gitpod_route_get(ctx->zone, &ctx->workspace_id, &route)
         != NGX_OK)
+    {
+        return 1;
+    }
+
+    if (ctx->listener
+        && (!ngx_gitpod_listener_claimed(&route, ctx->listener, &number)
+            || number != ctx->port))
     {
         return 1;
     }

@@ -364,6 +364,9 @@ ngx_http_gitpod_metrics_gauges(u_char *p, u_char *last,
                       zone->routes.live, "Routes in the table.");
     p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_routes_max",
                       zone->routes.records_max, "Routes it has room for.");
+    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_listeners",
+                      zone->listeners.live,
+                      "Listeners of mode port in the table.");
     p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_revocations",
                       zone->revocations.live, "Revocations in the table.");
     p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_revocations_max",
@@ -441,16 +444,13 @@ ngx_http_gitpod_metrics_workers(u_char *p, u_char *last,
     ngx_gitpod_zone_t *zone)
 {
     ngx_pid_t             pid;
-    uint64_t              now, lag, worst, subscribers, connections,
-                          websockets;
+    uint64_t              now, lag, worst, subscribers;
     ngx_uint_t            i, n;
     ngx_gitpod_worker_t  *worker;
 
     n = 0;
     worst = 0;
     subscribers = 0;
-    connections = 0;
-    websockets = 0;
     now = ngx_gitpod_now_ms();
 
     for (i = 0; i < NGX_GITPOD_WORKERS_MAX; i++) {
@@ -463,8 +463,6 @@ ngx_http_gitpod_metrics_workers(u_char *p, u_char *last,
 
         n++;
         subscribers += worker->subscribers;
-        connections += worker->connections;
-        websockets += worker->websockets;
         lag = now - ngx_min(worker->heartbeat_ms, now);
         lag = (lag > NGX_GITPOD_TICK_MS) ? lag - NGX_GITPOD_TICK_MS : 0;
         worst = ngx_max(worst, ngx_max(lag, worker->lag_ms));
@@ -474,11 +472,6 @@ ngx_http_gitpod_metrics_workers(u_char *p, u_char *last,
                       "Workers that run.");
     p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_subscribers",
                       subscribers, "Subscribers of events.");
-    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_connections",
-                      connections,
-                      "Connections that workers have, of any kind.");
-    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_websockets",
-                      websockets, "WebSockets of workspaces.");
 
     return ngx_http_gitpod_metrics_seconds(p, last,
                       "gitpod_worker_lag_seconds", worst,

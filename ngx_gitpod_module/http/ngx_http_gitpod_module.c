@@ -245,7 +245,7 @@ ngx_http_gitpod_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     if (size < NGX_GITPOD_ZONE_MIN) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "zone \"%V\" is too small: at least 1m, "
-                           "and 64m for 100,000 routes", &value[1]);
+                           "and 80m for 100,000 routes", &value[1]);
         return NGX_CONF_ERROR;
     }
 

@@ -15,26 +15,36 @@
 #include "ngx_http_gitpod_request.h"
 
 
-static ngx_uint_t ngx_http_gitpod_origin_host(
-    ngx_http_gitpod_request_srv_conf_t *gscf, ngx_str_t *origin,
-    ngx_str_t *host);
+static ngx_uint_t ngx_http_gitpod_origin_host(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_str_t *host);
 
 
-/* Scheme and port must be those people see; *host is what is between. */
+/*
+ * Scheme and port must be those people see; *host is what is between.  In mode
+ * port the port is part of it: "W:listener".
+ */
 
 static ngx_uint_t
-ngx_http_gitpod_origin_host(ngx_http_gitpod_request_srv_conf_t *gscf,
-    ngx_str_t *origin, ngx_str_t *host)
+ngx_http_gitpod_origin_host(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
+    ngx_str_t *host)
 {
-    size_t  around;
+    size_t                               around;
+    ngx_str_t                           *origin, *port, empty;
+    ngx_http_gitpod_request_srv_conf_t  *gscf;
 
-    around = gscf->scheme.len + sizeof("://") - 1 + gscf->port.len;
+    gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
+
+    ngx_str_set(&empty, "");
+
+    origin = &ctx->origin;
+    port = ctx->listener ? &empty : &gscf->port;
+    around = gscf->scheme.len + sizeof("://") - 1 + port->len;
 
     if (origin->len <= around
         || ngx_memcmp(origin->data, gscf->scheme.data, gscf->scheme.len) != 0
         || ngx_memcmp(origin->data + gscf->scheme.len, "://", 3) != 0
-        || ngx_memcmp(origin->data + origin->len - gscf->port.len,
-                      gscf->port.data, gscf->port.len)
+        || ngx_strncmp(origin->data + origin->len - port->len, port->data,
+                       port->len)
            != 0)
     {
         return 0;
@@ -43,15 +53,15 @@ ngx_http_gitpod_origin_host(ngx_http_gitpod_request_srv_conf_t *gscf,
     host->data = origin->data + gscf->scheme.len + 3;
     host->len = origin->len - around;
 
-    return ngx_strlchr(host->data, host->data + host->len, ':') == NULL;
+    return ctx->listener
+           || ngx_strlchr(host->data, host->data + host->len, ':') == NULL;
 }
 
 
 ngx_int_t
 ngx_http_gitpod_origin_check(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx)
 {
-    ngx_str_t                            host;
-    ngx_http_gitpod_request_srv_conf_t  *gscf;
+    ngx_str_t  host;
 
     if (!ctx->upgrade
         && (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_OPTIONS)))
@@ -66,9 +76,7 @@ ngx_http_gitpod_origin_check(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx)
         return NGX_OK;
     }
 
-    gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
-
-    if (ngx_http_gitpod_origin_host(gscf, &ctx->origin, &host)
+    if (ngx_http_gitpod_origin_host(r, ctx, &host)
         && host.len == ctx->host.len
         && ngx_memcmp(host.data, ctx->host.data, host.len) == 0)
     {
@@ -93,18 +101,12 @@ ngx_uint_t
 ngx_http_gitpod_origin_sibling(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx)
 {
-    gp_host_t                            parsed;
-    ngx_str_t                            host;
-    ngx_http_gitpod_request_srv_conf_t  *gscf;
-
-    gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
+    gp_host_t  parsed;
+    ngx_str_t  host;
 
     if (ctx->workspace_id.len == 0
-        || !ngx_http_gitpod_origin_host(gscf, &ctx->origin, &host)
-        || gp_host_parse((char *) host.data, host.len,
-                         (char *) gscf->workspace_domain.data,
-                         gscf->workspace_domain.len, &parsed)
-           != 0)
+        || !ngx_http_gitpod_origin_host(r, ctx, &host)
+        || ngx_http_gitpod_place(r, ctx, &host, &parsed) != NGX_OK)
     {
         return 0;
     }

@@ -15,6 +15,7 @@
 #include <ngx_http.h>
 
 #include "core/contract.h"
+#include "core/host.h"
 
 #include "ngx_gitpod_limit.h"
 #include "ngx_http_gitpod.h"
@@ -24,10 +25,14 @@
 #define NGX_HTTP_GITPOD_AUTH_ON        1
 #define NGX_HTTP_GITPOD_AUTH_OPTIONAL  2
 
+#define NGX_HTTP_GITPOD_MODE_HOST  0   /* a workspace is known by its host */
+#define NGX_HTTP_GITPOD_MODE_PORT  1   /* or by the port of its listener */
+
 #define NGX_HTTP_GITPOD_COOKIE_SESSION    0
 #define NGX_HTTP_GITPOD_COOKIE_WORKSPACE  1
 #define NGX_HTTP_GITPOD_COOKIE_NONCE      2
-#define NGX_HTTP_GITPOD_COOKIES_N         3
+#define NGX_HTTP_GITPOD_COOKIE_ORIGIN     3
+#define NGX_HTTP_GITPOD_COOKIES_N         4
 
 #define NGX_HTTP_GITPOD_TOKEN_FRESH     60   /* s: then auth is asked again */
 #define NGX_HTTP_GITPOD_TOKEN_STALE   3600   /* s: while auth is away */
@@ -56,6 +61,8 @@ typedef struct {
     ngx_str_t     cookies[NGX_HTTP_GITPOD_COOKIES_N];
     ngx_str_t     cookie_prefix;       /* of Gitpod's names: "_<D>_" */
     unsigned      tls:1;
+
+    ngx_uint_t    mode;
 } ngx_http_gitpod_request_srv_conf_t;
 
 
@@ -113,7 +120,9 @@ struct ngx_http_gitpod_ctx_s {
     time_t                         expires;       /* 0: not known */
 
     /* where */
-    ngx_str_t                      host;          /* name, no port */
+    ngx_str_t                      host;          /* mode port: W:listener */
+    ngx_uint_t                     listener;      /* mode port, or 0 */
+    ngx_str_t                      suffix;        /* of its cookies' names */
     ngx_str_t                      workspace_id;
     ngx_str_t                      instance_id;
     ngx_uint_t                     port;          /* the person's; 0: editor */
@@ -151,6 +160,7 @@ struct ngx_http_gitpod_ctx_s {
     unsigned                       html:1;
     unsigned                       upgrade:1;
     unsigned                       cors:1;
+    unsigned                       service_worker:1;  /* it asks for one */
     unsigned                       duplicate:1;   /* cookie of ours */
     unsigned                       origins:2;
     unsigned                       owner_tokens:2;
@@ -254,6 +264,31 @@ void ngx_http_gitpod_protocol_merge(ngx_http_gitpod_request_loc_conf_t *conf,
     ngx_http_gitpod_request_loc_conf_t *prev);
 ngx_int_t ngx_http_gitpod_protocol_handler(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
+
+/*
+ * place: which workspace, and which of its ports, a host stands for; in mode
+ * port "W:listener", and id_len is 0 when the listener is nobody's.
+ * NGX_DECLINED: no host of workspaces.
+ */
+
+ngx_int_t ngx_http_gitpod_place(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_str_t *host, gp_host_t *place);
+
+/* Of a request for W in mode port, by the listener it came to. */
+ngx_int_t ngx_http_gitpod_place_init(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+
+/* Clears what pages of another workspace stored at this listener. */
+ngx_int_t ngx_http_gitpod_place_clear(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+
+/* 1: a service worker for all of it would outlive its workspace. */
+ngx_uint_t ngx_http_gitpod_place_stays(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+
+/* The request's own, again; NGX_DECLINED as above. */
+ngx_int_t ngx_http_gitpod_place_again(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, gp_host_t *place);
 
 /* origin: NGX_OK or NGX_DECLINED */
 

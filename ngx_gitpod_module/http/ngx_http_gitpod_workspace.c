@@ -115,6 +115,13 @@ ngx_http_gitpod_workspace_handler(ngx_http_request_t *r)
         return rc;
     }
 
+    if (ngx_http_gitpod_place_stays(r, ctx)) {
+        ngx_http_gitpod_ctx_refuse(ctx, "service worker");
+        return ngx_http_gitpod_reply_error(r, NGX_HTTP_FORBIDDEN,
+                   "A service worker must lie in a directory: one for the "
+                   "whole address would stay when another workspace has it");
+    }
+
     /* whether it runs is for those only who may enter */
 
     rc = ngx_http_gitpod_workspace_address(r, ctx, &route);
@@ -233,17 +240,10 @@ static ngx_int_t
 ngx_http_gitpod_workspace_find(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route)
 {
-    gp_host_t                            host;
-    ngx_str_t                            id;
-    ngx_http_gitpod_request_srv_conf_t  *gscf;
+    gp_host_t  host;
+    ngx_str_t  id;
 
-    gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
-
-    if (gp_host_parse((char *) ctx->host.data, ctx->host.len,
-                      (char *) gscf->workspace_domain.data,
-                      gscf->workspace_domain.len, &host)
-        != 0)
-    {
+    if (ngx_http_gitpod_place_again(r, ctx, &host) != NGX_OK) {
         ngx_http_gitpod_ctx_refuse(ctx, "host");
         return ngx_http_gitpod_workspace_none(r);
     }

@@ -64,10 +64,13 @@ typedef enum {
 } ngx_gitpod_protocol_e;
 
 
+/* small: there are 16 of them in a record */
+
 typedef struct {
     uint16_t             port;
-    unsigned             visible:1;         /* "public" */
-    unsigned             protocol:2;        /* ngx_gitpod_protocol_e */
+    uint16_t             listener;          /* of mode port; 0: it has none */
+    u_char               visible:1;         /* "public" */
+    u_char               protocol:2;        /* ngx_gitpod_protocol_e */
 } ngx_gitpod_route_port_t;
 
 
@@ -98,6 +101,8 @@ typedef struct {
     unsigned                 refused:1;     /* never seen by readers */
     unsigned                 owner_token:1; /* digest is set */
 
+    uint16_t                 listener;      /* the editor's, in mode port */
+
     u_char                   digest[NGX_GITPOD_DIGEST_LEN];
     u_char                   id[GP_WORKSPACE_ID_MAX];
     u_char                   instance[GP_INSTANCE_ID_LEN];
@@ -113,6 +118,19 @@ ngx_int_t ngx_gitpod_route_get(ngx_gitpod_zone_t *zone, ngx_str_t *id,
 /* The explicit entry of a port, or NULL: private, http. */
 ngx_gitpod_route_port_t *ngx_gitpod_route_port(ngx_gitpod_route_t *route,
     ngx_uint_t port);
+
+/* listeners of mode port */
+
+/*
+ * NGX_OK, a copy of the route that claims the listener, and the port of the
+ * workspace it stands for (0: the editor); NGX_DECLINED: it is nobody's.
+ */
+ngx_int_t ngx_gitpod_listener_get(ngx_gitpod_zone_t *zone,
+    ngx_uint_t listener, ngx_gitpod_route_t *copy, ngx_uint_t *port);
+
+/* Does the route claim it, and for which port? */
+ngx_uint_t ngx_gitpod_listener_claimed(ngx_gitpod_route_t *route,
+    ngx_uint_t listener, ngx_uint_t *port);
 
 /* Moves with every change of any route: who waits for one polls this. */
 uint64_t ngx_gitpod_route_sequence(ngx_gitpod_zone_t *zone);

@@ -48,6 +48,9 @@ ngx_gitpod_zone_copy(ngx_gitpod_zone_t *from, ngx_gitpod_zone_t *zone,
     lost = ngx_gitpod_copy_table(from, zone,
                                  offsetof(ngx_gitpod_zone_t, routes), log);
 
+    (void) ngx_gitpod_copy_table(from, zone,
+                                 offsetof(ngx_gitpod_zone_t, listeners), log);
+
     ngx_gitpod_copy_keys(from, zone, log);
 
     ngx_memcpy(zone->checks, from->checks, sizeof(from->checks));

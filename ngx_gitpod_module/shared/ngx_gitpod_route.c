@@ -125,12 +125,15 @@ ngx_gitpod_route_apply(ngx_gitpod_zone_t *zone, ngx_gitpod_route_t *route,
     ngx_log_t *log)
 {
     ngx_int_t                   rc;
+    ngx_uint_t                  full;
     ngx_gitpod_counter_e        counter;
     ngx_gitpod_route_record_t  *old, record;
 
-    static time_t               told;
+    static time_t               told, told_listeners;
 
     ngx_gitpod_route_pack(&record, route);
+
+    full = 0;
 
     ngx_gitpod_zone_lock(zone);
 
@@ -142,6 +145,12 @@ ngx_gitpod_route_apply(ngx_gitpod_zone_t *zone, ngx_gitpod_route_t *route,
         rc = NGX_OK;
 
     } else {
+
+        /* listeners first: who is killed between has changed nothing */
+
+        full = !route->deleted && !route->refused
+               && ngx_gitpod_listener_enter(zone, route) != NGX_OK;
+
         rc = ngx_gitpod_table_set(&zone->routes, route->id, route->id_len,
                                   &record);
         counter = (rc == NGX_OK) ? NGX_GITPOD_N_ROUTE_UPDATED
@@ -151,6 +160,16 @@ ngx_gitpod_route_apply(ngx_gitpod_zone_t *zone, ngx_gitpod_route_t *route,
     ngx_gitpod_zone_unlock(zone);
 
     ngx_gitpod_count(zone, counter);
+
+    if (full && ngx_time() - told_listeners >= NGX_GITPOD_ROUTE_TELL_S) {
+        told_listeners = ngx_time();
+
+        ngx_log_error(NGX_LOG_ALERT, log, 0,
+                      "gitpod: the zone has room for %uD listeners and is "
+                      "full; one of \"%*s\" leads nowhere: raise gitpod_zone",
+                      zone->listeners.records_max, (size_t) route->id_len,
+                      route->id);
+    }
 
     /* each of them at each resync would fill the log */
 
@@ -179,6 +198,7 @@ ngx_gitpod_route_pack(ngx_gitpod_route_record_t *record,
     record->deleted = route->deleted;
     record->refused = route->refused;
     record->owner_token = route->owner_token;
+    record->listener = route->listener;
 
     if (route->socklen == sizeof(struct sockaddr_in)) {
         record->address_len = 4;
@@ -215,6 +235,7 @@ ngx_gitpod_route_unpack(ngx_gitpod_route_t *route,
     route->admission = record->admission;
     route->ports_n = record->ports_n;
     route->owner_token = record->owner_token;
+    route->listener = record->listener;
 
     switch (record->address_len) {
 

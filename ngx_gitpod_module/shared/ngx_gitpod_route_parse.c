@@ -19,6 +19,8 @@ static ngx_int_t ngx_gitpod_route_parse_digest(json_t *json,
     ngx_gitpod_route_t *route, const char **why);
 static ngx_int_t ngx_gitpod_route_parse_ports(json_t *json,
     ngx_gitpod_route_t *route, const char **why);
+static ngx_int_t ngx_gitpod_route_parse_listener(json_t *json,
+    uint16_t *listener, const char **why);
 static ngx_int_t ngx_gitpod_route_parse_port(json_t *json,
     ngx_gitpod_route_port_t *port, const char **why);
 static ngx_int_t ngx_gitpod_route_parse_text(json_t *json, const char *name,
@@ -97,6 +99,8 @@ ngx_gitpod_route_parse_json(json_t *json, ngx_str_t *id,
                                        &route->admission, why)
            != NGX_OK
         || ngx_gitpod_route_parse_digest(json, route, why) != NGX_OK
+        || ngx_gitpod_route_parse_listener(json, &route->listener, why)
+           != NGX_OK
         || ngx_gitpod_route_parse_ports(json, route, why) != NGX_OK)
     {
         return NGX_ERROR;
@@ -288,6 +292,34 @@ ngx_gitpod_route_parse_ports(json_t *json, ngx_gitpod_route_t *route,
 }
 
 
+/* Of the editor or of a port, in mode port. */
+
+static ngx_int_t
+ngx_gitpod_route_parse_listener(json_t *json, uint16_t *listener,
+    const char **why)
+{
+    json_t      *value;
+    json_int_t   n;
+
+    value = json_object_get(json, "listen");
+
+    if (value == NULL || json_is_null(value)) {
+        return NGX_OK;
+    }
+
+    n = json_integer_value(value);
+
+    if (!json_is_integer(value) || n < GP_LISTENER_MIN || n > 65535) {
+        *why = "\"listen\" is not the number of a listener, 1024 to 65535";
+        return NGX_ERROR;
+    }
+
+    *listener = (uint16_t) n;
+
+    return NGX_OK;
+}
+
+
 static ngx_int_t
 ngx_gitpod_route_parse_port(json_t *json, ngx_gitpod_route_port_t *port,
     const char **why)
@@ -315,6 +347,12 @@ ngx_gitpod_route_parse_port(json_t *json, ngx_gitpod_route_port_t *port,
                                        NGX_GITPOD_PROTOCOL_GRPC + 1,
                                        &protocol, why)
            != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (ngx_gitpod_route_parse_listener(json, &port->listener, why)
+        != NGX_OK)
     {
         return NGX_ERROR;
     }

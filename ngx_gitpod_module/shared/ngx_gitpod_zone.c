@@ -124,6 +124,14 @@ ngx_gitpod_zone_create(ngx_slab_pool_t *shpool, size_t events)
     size -= ngx_gitpod_table_size(n, NGX_GITPOD_BREAKER_KEY_MAX,
                                   sizeof(gp_breaker_t));
 
+    n = ngx_gitpod_zone_share(size / 64, NGX_GITPOD_LISTENERS_MAX,
+                              sizeof(uint16_t),
+                              sizeof(ngx_gitpod_listener_t));
+    p = ngx_gitpod_table_init(&zone->listeners, p, n, sizeof(uint16_t),
+                              sizeof(ngx_gitpod_listener_t));
+    size -= ngx_gitpod_table_size(n, sizeof(uint16_t),
+                                  sizeof(ngx_gitpod_listener_t));
+
     n = ngx_gitpod_zone_share(size, NGX_MAX_UINT32_VALUE / 4,
                               GP_WORKSPACE_ID_MAX,
                               sizeof(ngx_gitpod_route_record_t));
@@ -196,8 +204,6 @@ ngx_gitpod_worker_enter(ngx_gitpod_zone_t *zone, ngx_log_t *log)
             worker->heartbeat_ms = ngx_gitpod_now_ms();
             worker->lag_ms = 0;
             worker->subscribers = 0;
-            worker->connections = 0;
-            worker->websockets = 0;
             ngx_gitpod_worker = worker;
             return;
         }
@@ -231,8 +237,6 @@ ngx_gitpod_worker_stamp(ngx_gitpod_zone_t *zone)
     }
 
     ngx_gitpod_worker->heartbeat_ms = now;
-    ngx_gitpod_worker->connections = ngx_cycle->connection_n
-                                     - ngx_cycle->free_connection_n;
 }
 
 
@@ -264,15 +268,6 @@ ngx_gitpod_workers_reap(ngx_gitpod_zone_t *zone)
         if (ngx_atomic_cmp_set(&worker->pid, pid, 0)) {
             ngx_gitpod_held_forget(&zone->limits);
         }
-    }
-}
-
-
-void
-ngx_gitpod_worker_websockets(uint64_t n)
-{
-    if (ngx_gitpod_worker) {
-        ngx_gitpod_worker->websockets = n;
     }
 }
 
@@ -329,6 +324,7 @@ ngx_gitpod_lease_take(ngx_gitpod_zone_t *zone)
         ngx_gitpod_table_repair(&zone->flags);
         ngx_gitpod_table_repair(&zone->activity);
         ngx_gitpod_table_repair(&zone->breaker_routes);
+        ngx_gitpod_table_repair(&zone->listeners);
 
         rc = NGX_OK;
     }

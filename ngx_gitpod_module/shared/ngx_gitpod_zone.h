@@ -30,6 +30,7 @@
 #define NGX_GITPOD_REVOCATIONS_MAX  100000
 #define NGX_GITPOD_CREDENTIALS_MAX  65536
 #define NGX_GITPOD_ACTIVITY_MAX     16384
+#define NGX_GITPOD_LISTENERS_MAX    4096    /* some for other control planes */
 
 #define NGX_GITPOD_TICK_MS          250     /* a worker stamps its slot */
 #define NGX_GITPOD_LEASE_MS         3000    /* older: somebody else takes it */
@@ -40,8 +41,6 @@ typedef struct {
     uint64_t             heartbeat_ms;
     uint64_t             lag_ms;            /* worst of the last ticks */
     uint64_t             subscribers;       /* of events */
-    uint64_t             connections;       /* to clients and upstreams */
-    uint64_t             websockets;        /* of workspaces */
     ngx_atomic_t         counters[NGX_GITPOD_COUNTERS_N];
 } ngx_gitpod_worker_t;
 
@@ -71,6 +70,8 @@ typedef struct {
     unsigned             instance_set:1;
     unsigned             owner_set:1;
 
+    uint16_t             listener;
+
     u_char               address[16];
     u_char               instance[16];
     u_char               owner[16];
@@ -78,6 +79,14 @@ typedef struct {
 
     ngx_gitpod_route_port_t  ports[GP_ROUTE_PORTS_MAX];
 } ngx_gitpod_route_record_t;
+
+
+/* which route to ask; the key is the listener's number, two bytes */
+
+typedef struct {
+    u_char               id_len;
+    u_char               id[GP_WORKSPACE_ID_MAX];
+} ngx_gitpod_listener_t;
 
 
 /* the connection to Redis, as the holder of the lease last saw it */
@@ -151,6 +160,7 @@ struct ngx_gitpod_zone_s {
     ngx_gitpod_table_t         flags;
     ngx_gitpod_table_t         activity;
     ngx_gitpod_table_t         breaker_routes;
+    ngx_gitpod_table_t         listeners;
 
     /* tokens issued at or before it are refused: the table was full once */
     ngx_atomic_t               revoked_floor;
@@ -208,7 +218,6 @@ void ngx_gitpod_workers_reap(ngx_gitpod_zone_t *zone);
 
 /* How many subscribers of events it has. */
 void ngx_gitpod_worker_subscribers(uint64_t n);
-void ngx_gitpod_worker_websockets(uint64_t n);
 
 
 /* NGX_OK: this worker holds the lease (now stamped); NGX_DECLINED */
@@ -246,6 +255,10 @@ ngx_int_t ngx_gitpod_route_parse(ngx_str_t *text, ngx_str_t *id,
  */
 ngx_int_t ngx_gitpod_route_feed(ngx_gitpod_zone_t *zone, ngx_str_t *id,
     ngx_str_t *text, ngx_array_t *cidrs, ngx_log_t *log);
+
+/* From now on its listeners lead to that route; wants the lock. */
+ngx_int_t ngx_gitpod_listener_enter(ngx_gitpod_zone_t *zone,
+    ngx_gitpod_route_t *route);
 
 void ngx_gitpod_revocation_feed(ngx_gitpod_zone_t *zone, ngx_str_t *field,
     ngx_str_t *value, ngx_log_t *log);

@@ -40,6 +40,7 @@ my %good = (
         . 'upstream b { gitpod_route; keepalive 2; gitpod_breaker fallback=/else?where=1; }',
     'wake' => "$zone gitpod_manager unix:/x.sock; gitpod_wake wait=1s; server { gitpod_wake start waiters=1024 wait=5m; location /a { gitpod_wake off; } }",
     'wake without a manager' => "$zone gitpod_wake wait=1s waiters=1;",
+    'mode port' => "$zone gitpod_mode port; server { listen 127.0.0.1:1024-1025; gitpod_domain gitpod.test; gitpod_external_url http://gitpod.test; gitpod_workspace_domain 127.0.0.2; }",
     'the zone after what needs it' => "gitpod_redis unix:/x.sock; $zone",
 );
 for my $what (sort keys %good) {
@@ -47,7 +48,11 @@ for my $what (sort keys %good) {
     ok($r->{ok}, "$what: taken") or diag($r->{text});
 }
 
+my $domains = 'server { gitpod_domain gitpod.test; gitpod_external_url http://gitpod.test; gitpod_workspace_domain';
 my @bad = (
+    ['a mode that is none', "$zone gitpod_mode path;", qr/invalid value "path"/],
+    ['mode port on the session\'s host', "$zone $domains Gitpod.test; gitpod_mode port; }", qr/"gitpod_mode port" needs a "gitpod_workspace_domain" that is not "gitpod.test": cookies ignore ports, so name another host or an address/],
+    ['a host that leaves no room for a port', "$zone gitpod_mode port; $domains " . join('.', ('a' x 62) x 4) . '; }', qr/in "gitpod_mode port" the "gitpod_workspace_domain" has at most 247 bytes/],
     ['a zone that is too small', 'gitpod_zone z 512k;', qr/zone "z" is too small: at least 1m/],
     ['a size that is none', 'gitpod_zone z big;', qr/invalid zone "z" of size "big"/],
     ['little room for events', 'gitpod_zone z 1m events=63k;', qr/invalid parameter "events=63k": "events=size" is the room .* from 64k to a quarter/],

@@ -26,6 +26,7 @@ my %good = (
     'everyone' => record(admission => 'everyone'),
     'no port' => record(ports => []),
     '16 ports' => record(ports => [map { { port => $_ } } 1 .. 16]),
+    'listeners' => record(listen => 1024, ports => [{ port => 3000, listen => 65535 }]),
     'an unknown member' => record(colour => 'blue'),
     'the longest id' => record(id => 'a' x 51),
     'an id of one' => record(id => 'a'),
@@ -50,6 +51,8 @@ my %bad = (
     'ports that are no list' => record(ports => { 3000 => 'public' }), '17 ports' => record(ports => [map { { port => $_ } } 1 .. 17]),
     'port 0' => port(port => 0), 'port 65536' => port(port => 65536), 'a port that is a text' => port(port => '3000'),
     'a port without a number' => record(ports => [{ visibility => 'public' }]), 'a list of numbers' => record(ports => [3000]),
+    'a listener below 1024' => record(listen => 1023), 'a listener above 65535' => port(listen => 65536), 'a listener that is a text' => record(listen => '10000'),
+    'a listener that is a list' => port(listen => []), 'a listener with a fraction' => port(listen => 1024.5),
     'an unknown visibility' => port(visibility => 'shared'), 'an unknown protocol' => port(protocol => 'tcp'),
 );
 my %text = ('an array' => '[]', 'a number' => '7', 'nothing' => '', 'no JSON' => '{', 'a member twice' => qq({"id":"$id","version":1,"version":2}));

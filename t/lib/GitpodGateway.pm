@@ -23,6 +23,7 @@ use POSIX qw(:sys_wait_h);
 use Socket qw(SOCK_STREAM SOMAXCONN);
 use Test::More;
 use Time::HiRes qw(time sleep);
+use GitpodTest ();
 
 use constant DEADLINE_S => 15;
 
@@ -38,6 +39,7 @@ my @servers;
 # limits => 1 to keep the figures of nginx_limits.conf.in,
 # grpc => 1 for the port of gRPC in clear, tls => 1 for TLS with certificates
 # of a CA of the test ({ca}, {certificate}, {workspace_certificate}),
+# listeners => n for mode port with so many, from {listener} on,
 # edit => sub of ($name, $text) returning the text of a configuration file.
 sub new {
     my ($class, %option) = @_;
@@ -64,6 +66,7 @@ sub new {
     $self->{port} //= free_port();
     $self->{probe_port} = free_port();
     $self->{grpc_port} = free_port() if $self->{grpc};
+    $self->{listener} = GitpodTest::free_range($self->{listeners}) if $self->{listeners};
     $self->make_tls if $self->{tls};
     $self->{external} //= "$self->{scheme}://$self->{domain}:$self->{port}";
     make_path(map { "$self->{run}/$_" } 'conf', 'nginx', 'redis', 'instances', @SERVICES,
@@ -118,7 +121,7 @@ sub make_tls {
     $self->{http_port} = free_port();
     $self->{ca} = TestCa->new($self->{dir});
     $self->{certificate} //= $self->{ca}->issue($self->{domain}, "api.$self->{domain}");
-    $self->{workspace_certificate} //= $self->{ca}->issue("*.$self->{workspace_domain}");
+    $self->{workspace_certificate} //= $self->{ca}->issue(($self->{listeners} ? '' : '*.') . $self->{workspace_domain});
 }
 
 sub dashboard {
@@ -148,13 +151,17 @@ sub callers_map {
 
 sub write_conf {
     my ($self) = @_;
+    my $http2 = $self->{tls} ? ' ssl http2' : '';
+    my $names = $self->{listeners} ? $self->{workspace_domain} : "*.$self->{workspace_domain}";
     my %value = (
+        MODE => $self->{listeners} ? 'port' : 'host', WORKSPACE_NAMES => $names, WORKSPACE_HTTP_NAMES => $self->{listeners} ? '' : $names,
+        WORKSPACE_LISTEN => ($self->{listeners} ? "$self->{listener}-" . ($self->{listener} + $self->{listeners} - 1) : $self->{port}) . $http2,
         RUN => $self->{run}, STATE => $self->{state}, ACCESS_LOG => "$self->{state}/log/nginx/access.log", PORT => $self->{port},
-        LISTEN => $self->{tls} ? "$self->{port} ssl http2" : $self->{port},
+        LISTEN => "$self->{port}$http2",
         TLS_CERTIFICATE => $self->{certificate}{cert}, TLS_KEY => $self->{certificate}{key}, TLS_WORKSPACE_CERTIFICATE => $self->{workspace_certificate}{cert},
         TLS_WORKSPACE_KEY => $self->{workspace_certificate}{key}, TLS_STAPLING => $self->{stapling} // 'off',
         HTTP_PORT => $self->{http_port}, PORT_SUFFIX => ":$self->{port}",
-        GRPC_PORT_LISTEN => $self->{grpc_port} ? "listen $self->{grpc_port} http2;" : '',
+        GRPC_PORT_LISTEN => $self->{grpc_port} && !$self->{listeners} ? "listen $self->{grpc_port} http2;" : '',
         GRPC_LISTEN => $self->{grpc_port} ? "listen $self->{grpc_port} http2 default_server;" : '',
         PROBE_ADDRESS => '127.0.0.1', PROBE_PORT => $self->{probe_port}, DOMAIN => $self->{domain},
         WORKSPACE_DOMAIN => $self->{workspace_domain}, EXTERNAL_URL => $self->{external}, CIDR => '127.0.0.0/8',
@@ -163,7 +170,7 @@ sub write_conf {
     );
     for my $file (glob "$TOP/conf/nginx/*.in") {
         (my $name = basename($file)) =~ s/\.in$//;
-        next if $name =~ /^nginx_tls/ && !$self->{tls};
+        next if $name =~ /^nginx_tls/ && !$self->{tls} || $name =~ /^nginx_listeners/ && !$self->{listeners};
         my $text = slurp($file);
         $text =~ s/\@([A-Z_]+)\@/$value{$1} \/\/ die "$name: unknown \@$1\@"/ge;
 
@@ -506,9 +513,9 @@ sub answer {
     if ($path eq '/api/handoff') {
         my %arg = map { my ($k, $v) = split /=/, $_, 2; $v =~ s/%([0-9A-Fa-f]{2})/chr hex $1/ge; ($k, $v) } split /&/, $env->{QUERY_STRING};
         my $code = 'c' . sha256_hex(rand() . $$ . time);
-        my ($ws) = $arg{host} =~ /^(?:\d+-)?([^.]+)\./;
-        $self->put_code($code, host => $arg{host}, nonce => $arg{nonce}, path => $arg{path}, user => $env->{GITPOD_USER}, ws => $ws);
-        return "Status: 303 See Other\r\nLocation: $self->{scheme}://$arg{host}:$self->{port}/_gitpod/handoff?code=$code\r\n\r\n";
+        $self->put_code($code, host => $arg{host}, nonce => $arg{nonce}, path => $arg{path}, user => $env->{GITPOD_USER}, ws => $env->{GITPOD_WORKSPACE});
+        my $port = $self->{listeners} ? '' : ":$self->{port}";
+        return "Status: 303 See Other\r\nLocation: $self->{scheme}://$arg{host}$port/_gitpod/handoff?code=$code\r\n\r\n";
     }
     if ($path eq '/api/login/link' && $env->{QUERY_STRING} =~ /^token=good-(\w+)/) {
         return "Status: 303 See Other\r\nLocation: /workspaces\r\nSet-Cookie: gp_session=" . $self->session_token(sid => "session-$1") . "; Path=/; HttpOnly\r\n\r\n";

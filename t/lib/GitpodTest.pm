@@ -57,6 +57,18 @@ sub free_port {
     return $s->sockport;
 }
 
+# The first of n ports in a row that nobody has, below those of workspaces (22999
+# and up) and those that the kernel gives to connections (ip_local_port_range).
+sub free_range {
+    my ($n) = @_;
+    for (1 .. 100) {
+        my $first = 10_000 + int rand(11_000);
+        my @taken = grep { !IO::Socket::INET->new(Listen => 1, LocalAddr => '0.0.0.0', LocalPort => $_, ReuseAddr => 1) } $first .. $first + $n - 1;
+        return $first if !@taken;
+    }
+    die "no $n ports in a row are free";
+}
+
 sub spew {
     my ($file, $text) = @_;
     open my $f, '>', "$file.new" or die "$file: $!";

@@ -22,6 +22,10 @@ for my $case (
     ['GITPOD_PROBE_PORT=1', 'status', qr/both 1/], ['GITPOD_GRPC_PORT=2', 'status', qr/GITPOD_PROBE_PORT and GITPOD_GRPC_PORT are both 2/], ['GITPOD_GRPC_PORT=x', 'status', qr/number/], ['GITPOD_RUN=rel', 'status', qr/GITPOD_RUN.*absolute/],
     ['GITPOD_RUN=/' . 'x' x 70, 'status', qr/unix socket/], ['GITPOD_DOMAIN=A_b', 'status', qr/GITPOD_DOMAIN.*host name/],
     ['GITPOD_WORKSPACE_DOMAIN=gitpod.localhost', 'status', qr/must differ/], ['GITPOD_ALLOW_FILE_URLS=maybe', 'status', qr/on or off/],
+    ['GITPOD_MODE=path', 'status', qr/host or port/], ['GITPOD_PORT_RANGE=10000-10009', 'status', qr/GITPOD_MODE is not port/],
+    (map { [ "GITPOD_MODE=port $_->[0]", 'status', $_->[1] ] } ['GITPOD_PORT_RANGE=10000', qr/like 10000-10099/], ['GITPOD_PORT_RANGE=10010-10000', qr/the lower first/],
+        ['GITPOD_PORT_RANGE=1000-1100', qr/from 1024/], ['GITPOD_PORT_RANGE=65000-65536', qr/to 65535/], ['GITPOD_PORT_RANGE=10000-11000', qr/at most 1000/],
+        ['GITPOD_PORT=10050', qr/GITPOD_PORT is 10050, which lies in GITPOD_PORT_RANGE 10000-10099/], ['GITPOD_WORKSPACE_DOMAIN=gitpod.localhost', qr/cookies ignore ports. Name another host/]),
     ['A=1', 'frobnicate', qr/no command 'frobnicate'/], ['A=1', 'token', qr/not running.*build\.sh up/], ['A=1', 'login-link', qr/not running.*build\.sh up/],
     ['A=1', 'flag', qr/flag list \[USER\], flag set NAME on\|off.*flag delete NAME/], ['A=1', 'flag set x', qr/not 'flag set x'/],
     ['A=1', 'flag set x yes', qr/on or off, not 'yes'/], ['A=1', 'flag set x on percent=many', qr/'percent=many': .*0 to 100/],
@@ -40,7 +44,7 @@ my ($d, $w) = ($ca->issue('gp.test', 'api.gp.test'), $ca->issue('*.ws-gp.test'))
 my ($narrow, $soon) = ($ca->issue('gp.test'), $ca->issue({ days => 3 }, 'gp.test', 'api.gp.test', '*.ws-gp.test'));
 sub certificates {
     my (%set) = (GITPOD_TLS_CERTIFICATE => $d->{cert}, GITPOD_TLS_KEY => $d->{key}, GITPOD_TLS_WORKSPACE_CERTIFICATE => $w->{cert}, GITPOD_TLS_WORKSPACE_KEY => $w->{key}, @_);
-    return run("env TOP=. GITPOD_DOMAIN=gp.test " . join(' ', map { "$_=$set{$_}" } sort keys %set) . q{ bash -c '. conf/setup/common.sh; . conf/setup/tls.sh; check_settings; check_certificates; echo "$EXTERNAL_URL $LISTEN"'});
+    return run("env TOP=. GITPOD_DOMAIN=gp.test " . join(' ', map { "$_=$set{$_}" } sort keys %set) . q{ bash -c '. conf/setup/common.sh; . conf/setup/mode.sh; . conf/setup/tls.sh; check_settings; check_certificates; echo "$EXTERNAL_URL $LISTEN"'});
 }
 is_deeply([ certificates() ], [ 0, "https://gp.test 443 ssl http2\n" ], 'good certificates: https on 443');
 is((certificates(GITPOD_PORT => 8443))[1], "https://gp.test:8443 8443 ssl http2\n", 'or on another port');

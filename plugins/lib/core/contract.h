@@ -17,6 +17,8 @@
 #define GP_USER_ID_LEN              36  /* bytes: UUID text form */
 #define GP_ACTIVITY_BATCH_MAX      500  /* workspaces in one report of activity */
 #define GP_ROUTE_PORTS_MAX          16  /* explicit ports in one route record */
+#define GP_LISTENERS_MAX          1000  /* listeners of mode port, one a workspace or port */
+#define GP_LISTENER_MIN           1024  /* the lowest of their numbers: no scheme's own port, which browsers leave out */
 #define GP_ROUTE_RECORD_MAX       2048  /* bytes of JSON of one route record */
 #define GP_EVENT_RECORD_MAX       8192  /* bytes of one event record */
 #define GP_EVENT_KIND_MAX           32  /* bytes of its kind */
@@ -83,12 +85,14 @@
 #define GP_PATH_PUBLIC_API       "/public-api/"   /* D: Connect */
 #define GP_PATH_EVENTS           "/api/events"    /* D: server-sent events */
 
-/* ---- cookies; on TLS each name gets the prefix __Host- ---- */
+/* ---- cookies; on TLS each name gets the prefix __Host-; in mode port all but the session's end in _<listener> ---- */
 
 #define GP_COOKIE_HOST_PREFIX    "__Host-"
 #define GP_COOKIE_SESSION        "gp_session"     /* D */
 #define GP_COOKIE_WORKSPACE      "gp_workspace"   /* workspace and port hosts */
 #define GP_COOKIE_NONCE          "gp_nonce"       /* workspace hosts, Path=/_gitpod */
+#define GP_COOKIE_ORIGIN         "gp_origin"      /* mode port: whose the storage of this listener's pages is */
+#define GP_COOKIE_APPLICATION    "gp."            /* mode port: before "<workspace id>.<name>" of an application's cookie */
 
 /* Gitpod's own, without __Host-: "_<D>_" "ws_" <instance id> "_owner_", D with '-' and '.' as '_' */
 
@@ -106,7 +110,7 @@
 /* ---- tokens (docs/contracts/tokens.md) ---- */
 
 #define GP_TOKEN_ALG             "ES256"
-#define GP_TOKEN_AUD_SESSION     "gitpod-session" /* a workspace token's aud is its host, lower case, no port */
+#define GP_TOKEN_AUD_SESSION     "gitpod-session" /* a workspace token's aud is its host, lower case, no port; in mode port <W>:<listener> */
 #define GP_PAT_PREFIX            "gitpod_pat_"
 #define GP_SCOPE_ALL             "function:*"     /* all of gitpod.v1 */
 #define GP_CLAIM_WORKSPACE       "ws"
@@ -124,6 +128,7 @@
 #define GP_PARAM_REQUEST_ID      "GITPOD_REQUEST_ID"
 #define GP_PARAM_FLAGS           "GITPOD_FLAGS"       /* names of the flags that are on for the user, space separated */
 #define GP_PARAM_SCHEME          "GITPOD_SCHEME"      /* http | https as the person sees it */
+#define GP_PARAM_WORKSPACE       "GITPOD_WORKSPACE"   /* /api/handoff: the workspace of the host that was asked for */
 
 /* ---- answers of the auth plugin that the gateway reads (response headers) ---- */
 
