@@ -32,8 +32,11 @@ function serve(address, key, cert) {
   https.listen(3443, address);
 
   createHttp2((req, res) => {
-    res.setHeader("content-type", "application/json");
-    res.end(JSON.stringify({ version: req.httpVersion, headers: req.headers }));
+    // An answer before the end of the request makes nginx reset the stream (NO_ERROR, RFC 9113, 8.1): some clients lose it.
+    req.resume().on("end", () => {
+      res.setHeader("content-type", "application/json");
+      res.end(JSON.stringify({ version: req.httpVersion, headers: req.headers }));
+    });
   }).listen(3003, address);
 
   const server = new grpc.Server();

@@ -58,9 +58,9 @@ close $s;
 $r = $g->get("3003-$host", '/', @owner);
 is($r->{json}{version}, '2.0', 'a port of protocol h2c is spoken to with HTTP/2');
 is($r->{json}{headers}{host}, "3003-$host", 'under its name');
-my $curl = `curl -s --http2-prior-knowledge -m 10 -H 'Host: 3003-$host' -H 'X-Gitpod-Owner-Token: $owner[1]' -d 'x=1' http://127.0.0.1:$g->{grpc_port}/`;
+my $curl = `curl -sS --http2-prior-knowledge -m 10 -H 'Host: 3003-$host' -H 'X-Gitpod-Owner-Token: $owner[1]' -d 'x=1' http://127.0.0.1:$g->{grpc_port}/`;
 like($curl, qr/"version":"2\.0"/, 'a client with HTTP/2 too');
-$curl = `curl -s --http2-prior-knowledge -m 10 -H 'Host: $host' -H 'X-Gitpod-Owner-Token: $owner[1]' http://127.0.0.1:$g->{grpc_port}/`;
+$curl = `curl -sS --http2-prior-knowledge -m 10 -H 'Host: $host' -H 'X-Gitpod-Owner-Token: $owner[1]' http://127.0.0.1:$g->{grpc_port}/`;
 like($curl, qr/"name":"$id:23000"/, 'and an editor, which speaks HTTP/1.1, answers it as well');
 
 open my $out, '-|', 'timeout', '-k', '5', '60', $node, $program, 'call', "127.0.0.1:$g->{grpc_port}", "3002-$host", $owner[1] or die;
