@@ -20,4 +20,16 @@ for my $path ('/live', '/startup', '/ready', '/metrics') {
     my $r = $g->get($g->host('amber-fox-k3j9x2m1'), $path);
     is("$r->{status} $r->{json}{code}", '401 unauthenticated', "$path is not on workspace hosts");
 }
+{
+    local $g->{port} = $g->{probe_port};
+    my $local = "127.0.0.1:$g->{probe_port}";
+    # All gateways share Redis: without it each goes on, and says so.
+    $g->stop_redis;
+    my $r;
+    ok(GitpodGateway::wait_for('the check to fail', sub {
+        $r = $g->get($local, '/ready?verbose');
+        return ($r->{json}{checks}{redis}{status} // '') eq 'unavailable';
+    }), 'Redis away is shown');
+    is("$r->{status} $r->{json}{status}", '200 ok', 'and the gateway stays with its load balancer');
+}
 $g->finish;
