@@ -32,6 +32,7 @@ typedef struct {
     int64_t      iat;
     int64_t      exp;
     ngx_uint_t   keys;         /* generation of the key set; 0: empty */
+    uint32_t     tag;          /* of the token: few need to be compared */
     uint16_t     aud;          /* lengths, in the order of text */
     uint16_t     sub;
     uint16_t     sid;
@@ -45,7 +46,7 @@ typedef struct {
 static ngx_int_t ngx_http_gitpod_claims_get(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_str_t *token,
     ngx_http_gitpod_claims_t **claims);
-static ngx_int_t ngx_http_gitpod_claims_find(ngx_str_t *token,
+static ngx_int_t ngx_http_gitpod_claims_find(ngx_str_t *token, uint32_t tag,
     ngx_uint_t generation, ngx_http_gitpod_claims_t **slot);
 static ngx_int_t ngx_http_gitpod_claims_verify(ngx_http_request_t *r,
     gp_jose_keys_t *keys, ngx_str_t *token, ngx_http_gitpod_claims_t *slot);
@@ -71,6 +72,7 @@ static ngx_int_t
 ngx_http_gitpod_claims_get(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     ngx_str_t *token, ngx_http_gitpod_claims_t **claims)
 {
+    uint32_t         tag;
     ngx_int_t        rc;
     ngx_uint_t       generation, known;
     gp_jose_keys_t  *keys;
@@ -98,7 +100,17 @@ ngx_http_gitpod_claims_get(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
         }
     }
 
-    if (ngx_http_gitpod_claims_find(token, generation, claims) == NGX_OK) {
+    /* the end of a token of ours is its signature: as good as random */
+
+    tag = (token->len < NGX_HTTP_GITPOD_CLAIMS_TAIL)
+          ? 0
+          : ngx_murmur_hash2(token->data + token->len
+                             - NGX_HTTP_GITPOD_CLAIMS_TAIL,
+                             NGX_HTTP_GITPOD_CLAIMS_TAIL);
+
+    if (ngx_http_gitpod_claims_find(token, tag, generation, claims)
+        == NGX_OK)
+    {
         return NGX_OK;
     }
 
@@ -124,6 +136,7 @@ ngx_http_gitpod_claims_get(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     if (rc == NGX_OK && token->len <= NGX_HTTP_GITPOD_CLAIMS_TOKEN) {
         ngx_memcpy((*claims)->token, token->data, token->len);
         (*claims)->token_len = (uint16_t) token->len;
+        (*claims)->tag = tag;
         (*claims)->keys = generation;
     }
 
@@ -134,27 +147,20 @@ ngx_http_gitpod_claims_get(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
 /* NGX_OK: *slot has it; NGX_DECLINED: *slot is the place for it. */
 
 static ngx_int_t
-ngx_http_gitpod_claims_find(ngx_str_t *token, ngx_uint_t generation,
-    ngx_http_gitpod_claims_t **slot)
+ngx_http_gitpod_claims_find(ngx_str_t *token, uint32_t tag,
+    ngx_uint_t generation, ngx_http_gitpod_claims_t **slot)
 {
-    uint32_t                   set;
     ngx_uint_t                 i;
     ngx_http_gitpod_claims_t  *way;
 
-    /* the end of a token of ours is its signature: as good as random */
-
-    set = (token->len < NGX_HTTP_GITPOD_CLAIMS_TAIL)
-          ? 0
-          : ngx_murmur_hash2(token->data + token->len
-                             - NGX_HTTP_GITPOD_CLAIMS_TAIL,
-                             NGX_HTTP_GITPOD_CLAIMS_TAIL);
-    way = &ngx_http_gitpod_claims[(set % NGX_HTTP_GITPOD_CLAIMS_SETS)
+    way = &ngx_http_gitpod_claims[(tag % NGX_HTTP_GITPOD_CLAIMS_SETS)
                                   * NGX_HTTP_GITPOD_CLAIMS_WAYS];
     *slot = way;
 
     for (i = 0; i < NGX_HTTP_GITPOD_CLAIMS_WAYS; i++) {
 
-        if (way[i].keys == generation
+        if (way[i].tag == tag
+            && way[i].keys == generation
             && way[i].token_len == token->len
             && gp_equal_constant_time(way[i].token, token->data, token->len))
         {

@@ -3,12 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "jose/claims.h"
 #include "jose/jws.h"
 #include "jose/key.h"
 
 /*
- * Any bytes as a token, and as a key set. No input verifies: nobody but us has
- * the private key. The second half of the input is the key set, after a NUL.
+ * Any bytes as a token, as claims and as a key set. No input verifies: nobody
+ * but us has the private key. What is read of claims without a parser is what
+ * a parser reads. The second half of the input is the key set, after a NUL.
  */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -31,6 +33,30 @@ static void make_keys(void)
 }
 
 
+static bool same_span(gp_span_t a, gp_span_t b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
+
+static void check_claims(const char *text, size_t len)
+{
+    gp_jose_claims_t flat = {0}, tree = {0};
+    json_t *json;
+
+    if (!gp_jose_claims_flat(text, len, &flat)) {
+        return;
+    }
+    json = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
+    if (json == NULL || !gp_jose_claims_tree(json, &tree) || !same_span(flat.iss, tree.iss) || !same_span(flat.aud, tree.aud) ||
+        !same_span(flat.sub, tree.sub) || !same_span(flat.sid, tree.sid) || !same_span(flat.ws, tree.ws) ||
+        flat.iat_epoch_s != tree.iat_epoch_s || flat.nbf_epoch_s != tree.nbf_epoch_s || flat.exp_epoch_s != tree.exp_epoch_s) {
+        abort();
+    }
+    json_decref(json);
+}
+
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const uint8_t *nul = memchr(data, '\0', size);
@@ -41,6 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (keys == NULL) {
         make_keys();
     }
+    check_claims((const char *) data, token_len);
     if (gp_jose_verify(keys, GP_JOSE_ES256 | GP_JOSE_RS256, (const char *) data, token_len, &claims) == 0) {
         abort();
     }

@@ -13,6 +13,7 @@
 #include "core/base64url.h"
 #include "core/code.h"
 #include "core/contract.h"
+#include "jose/claims.h"
 #include "jose/digest.h"
 #include "jose/jws.h"
 #include "jose/key.h"
@@ -248,6 +249,60 @@ static void test_payloads(gp_jose_keys_t *keys, gp_jose_key_t *key)
        "aud may be a list of one; sid, ws and nbf are read");
     gp_jose_claims_clear(&claims);
     is_int(gp_jose_verify(keys, GP_JOSE_ES256, token, strlen(token) - 1, &claims), GP_JOSE_NO, "a token cut by one character is refused");
+    free(token);
+}
+
+
+/* What is read without a parser is what a parser reads. */
+static void is_flat(const char *payload, bool want, const char *text)
+{
+    gp_jose_claims_t flat = {0}, tree = {0};
+    json_t *json = json_loads(payload, JSON_REJECT_DUPLICATES, NULL);
+    bool same, done = gp_jose_claims_flat(payload, strlen(payload), &flat);
+
+    same = !done || (gp_jose_claims_tree(json, &tree) && flat.sub.len == tree.sub.len && flat.exp_epoch_s == tree.exp_epoch_s &&
+                     flat.iat_epoch_s == tree.iat_epoch_s &&
+                     memcmp(flat.sub.ptr ? flat.sub.ptr : "", tree.sub.ptr ? tree.sub.ptr : "", tree.sub.len) == 0);
+    ok(done == want && same, "%s", text);
+    json_decref(json);
+}
+
+
+static void test_flat(gp_jose_keys_t *keys, gp_jose_key_t *key)
+{
+    char header[256], other[256], *token;
+    const char *kid = gp_jose_key_id(key);
+
+    is_flat("{\"iss\":\"d\",\"sub\":\"u\",\"iat\":1700000000,\"exp\":1700000100}", true, "what we issue is read without a parser");
+    is_flat("{\"sub\":\"\"}", true, "an empty claim too");
+    is_flat("{}", false, "no claims are for the parser");
+    is_flat("{\"sub\":\"u\"", false, "a text that ends early");
+    is_flat("{\"sub\":\"u\"},", false, "one that goes on");
+    is_flat("{\"sub\":\"u\",}", false, "one comma too many");
+    is_flat("{\"sub\":\"u\",\"sub\":\"v\"}", false, "a claim given twice");
+    is_flat("{\"sub\":\"u\",\"x\":\"v\"}", false, "a claim of no known name");
+    is_flat("{\"sub\":\"\\u0061\"}", false, "an escape");
+    is_flat("{\"sub\":\"\xc3\xa4\"}", false, "what is not ASCII");
+    is_flat("{\"sub\": \"u\"}", false, "a blank");
+    is_flat("{\"exp\":0}", false, "a time that is 0");
+    is_flat("{\"exp\":017}", false, "a time that begins with 0");
+    is_flat("{\"exp\":-1}", false, "a time before the epoch");
+    is_flat("{\"exp\":1e3}", false, "a time that is no whole number");
+    is_flat("{\"exp\":9999999999999999}", false, "a time of 16 digits");
+    is_flat("{\"exp\":}", false, "no time");
+    is_flat("{\"exp\":\"1\"}", false, "a time that is a text, with quotes");
+    is_flat("{\"sub\":7}", false, "a text that is a number");
+
+    /* the header that was good last is kept: it must not stand in for others */
+    (void) snprintf(header, sizeof(header), "{\"alg\":\"ES256\",\"kid\":\"%s\"}", kid);
+    (void) snprintf(other, sizeof(other), "{\"alg\":\"RS256\",\"kid\":\"%s\"}", kid);
+    is_verified(keys, key, header, PAYLOAD, 0, "a header");
+    is_verified(keys, key, header, PAYLOAD, 0, "again");
+    is_verified(keys, key, other, PAYLOAD, GP_JOSE_NO, "one of another alg and the same length after it");
+    token = sign_with_header(key, header, PAYLOAD);
+    is_int(verify(keys, GP_JOSE_RS256, token), GP_JOSE_NO, "a kept header does not widen what the caller allows");
+    token[strlen(token) - 8] ^= 1;
+    is_int(verify(keys, GP_JOSE_ES256, token), GP_JOSE_NO, "nor does it verify anything");
     free(token);
 }
 
@@ -507,6 +562,7 @@ int main(void)
     test_vectors();
     test_headers(keys, key[0]);
     test_payloads(keys, key[1]);
+    test_flat(keys, key[1]);
     test_signatures(keys, key[0]);
     test_claims(keys, key[1]);
     test_sets();

@@ -8,32 +8,42 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/param_build.h>
+#include <openssl/rsa.h>
 
 #include "core/base64url.h"
 #include "core/code.h"
 #include "core/contract.h"
 #include "core/jwt_split.h"
+#include "jose/claims.h"
+#include "jose/digest.h"
 #include "jose/jws.h"
 
 /*
  * The key set and verification. Each key keeps its parsed EVP_PKEY and knows
  * the one algorithm it verifies; a token's "alg" must equal it, it never
- * selects anything.
+ * selects anything. What costs as much as a tenth of a verification is kept
+ * too: the context of OpenSSL, and the header that named the key last, since
+ * tokens of one issuer and key have the same.
  */
 #define GP_ES256_COORDINATE 32 /* bytes of r, s, x, y on P-256 */
 #define GP_RSA_MIN_BITS 2048
 #define GP_RSA_MAX_BITS 4096
+#define GP_HEADER_KEPT_MAX 256 /* bytes: ours has 115 */
 #define GP_RSA_EXPONENT_MAX 8 /* bytes: a large one is a way to burn our time */
 
 typedef struct {
     char kid[GP_JOSE_KID_MAX + 1];
     unsigned alg; /* GP_JOSE_ES256 or GP_JOSE_RS256 */
     EVP_PKEY *pkey;
+    EVP_PKEY_CTX *verify;
+    size_t header_len; /* 0: none yet */
+    char header[GP_HEADER_KEPT_MAX]; /* base64url */
 } gp_jose_public_t;
 
 struct gp_jose_keys {
     size_t n;
-    EVP_MD_CTX *ctx; /* reused: its allocation is a tenth of an RS256 verification */
+    EVP_MD_CTX *ctx;
+    EVP_MD *sha256;
     gp_jose_public_t key[GP_JOSE_KEYS_MAX];
 };
 
@@ -44,8 +54,10 @@ gp_jose_keys_t *gp_jose_keys_free(gp_jose_keys_t *keys)
 
     if (keys != NULL) {
         for (i = 0; i < keys->n; i++) {
+            EVP_PKEY_CTX_free(keys->key[i].verify);
             EVP_PKEY_free(keys->key[i].pkey);
         }
+        EVP_MD_free(keys->sha256);
         EVP_MD_CTX_free(keys->ctx);
         free(keys);
     }
@@ -164,6 +176,20 @@ static bool gp_jwk_member_is(const json_t *jwk, const char *name, const char *wa
 }
 
 
+static EVP_PKEY_CTX *gp_verify_context(EVP_PKEY *pkey, const EVP_MD *md, bool ec)
+{
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, pkey, NULL);
+
+    if (ctx != NULL && EVP_PKEY_verify_init(ctx) == 1 && EVP_PKEY_CTX_set_signature_md(ctx, md) == 1 &&
+        (ec || EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING) == 1)) {
+        return ctx;
+    }
+    EVP_PKEY_CTX_free(ctx);
+
+    return NULL;
+}
+
+
 /* Adds the key, or passes over what is not for us. */
 static int gp_jose_keys_add(gp_jose_keys_t *keys, const json_t *jwk)
 {
@@ -191,6 +217,12 @@ static int gp_jose_keys_add(gp_jose_keys_t *keys, const json_t *jwk)
     key = &keys->key[keys->n];
     key->pkey = ec ? gp_jwk_ec(jwk) : gp_jwk_rsa(jwk);
     if (key->pkey != NULL) {
+        key->verify = gp_verify_context(key->pkey, keys->sha256, ec);
+        if (key->verify == NULL) {
+            EVP_PKEY_free(key->pkey);
+            key->pkey = NULL;
+            return -GP_RESOURCE_EXHAUSTED;
+        }
         key->alg = ec ? GP_JOSE_ES256 : GP_JOSE_RS256;
         memcpy(key->kid, kid, strlen(kid) + 1);
         keys->n++;
@@ -215,7 +247,8 @@ int gp_jose_keys_parse(const char *json, size_t len, gp_jose_keys_t **ret_keys)
         return -GP_RESOURCE_EXHAUSTED;
     }
     keys->ctx = EVP_MD_CTX_new();
-    if (keys->ctx == NULL) {
+    keys->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    if (keys->ctx == NULL || keys->sha256 == NULL) {
         (void) gp_jose_keys_free(keys); /* NULL, always */
         return -GP_RESOURCE_EXHAUSTED;
     }
@@ -272,7 +305,7 @@ static void gp_es256_to_der(const uint8_t *raw, uint8_t *der, size_t *ret_len)
 
 static int gp_jose_check_signature(gp_jose_keys_t *keys, const gp_jose_public_t *key, const gp_jwt_parts_t *parts)
 {
-    uint8_t raw[GP_BASE64URL_DECODED_MAX(GP_CREDENTIAL_MAX)], der[2 * GP_ES256_COORDINATE + 8];
+    uint8_t raw[GP_BASE64URL_DECODED_MAX(GP_CREDENTIAL_MAX)], der[2 * GP_ES256_COORDINATE + 8], digest[GP_SHA256_LEN];
     const uint8_t *sig = raw;
     size_t len = 0;
     int rc;
@@ -290,10 +323,10 @@ static int gp_jose_check_signature(gp_jose_keys_t *keys, const gp_jose_public_t 
 
     /* nothing may stay in the thread's error queue: nginx would blame its next TLS connection */
     (void) ERR_set_mark();
-    (void) EVP_MD_CTX_reset(keys->ctx); /* 1, always */
-    rc = EVP_DigestVerifyInit(keys->ctx, NULL, EVP_sha256(), NULL, key->pkey);
-    if (rc == 1) {
-        rc = EVP_DigestVerify(keys->ctx, sig, len, (const uint8_t *) parts->signed_part.ptr, parts->signed_part.len) == 1 ? 0 : GP_JOSE_NO;
+    if (EVP_DigestInit_ex2(keys->ctx, keys->sha256, NULL) == 1 &&
+        EVP_DigestUpdate(keys->ctx, parts->signed_part.ptr, parts->signed_part.len) == 1 &&
+        EVP_DigestFinal_ex(keys->ctx, digest, NULL) == 1) {
+        rc = EVP_PKEY_verify(key->verify, sig, len, digest, sizeof(digest)) == 1 ? 0 : GP_JOSE_NO;
     } else {
         rc = -GP_INTERNAL;
     }
@@ -303,31 +336,11 @@ static int gp_jose_check_signature(gp_jose_keys_t *keys, const gp_jose_public_t 
 }
 
 
-/* base64url JSON object to a tree; NULL for anything else. */
-static json_t *gp_jose_decode_object(gp_span_t part, size_t max)
-{
-    uint8_t text[GP_BASE64URL_DECODED_MAX(GP_CREDENTIAL_MAX)];
-    json_t *json;
-    size_t len = 0;
-
-    if (GP_BASE64URL_DECODED_MAX(part.len) > max || gp_base64url_decode(part.ptr, part.len, text, &len) != 0) {
-        return NULL;
-    }
-    json = json_loadb((const char *) text, len, JSON_REJECT_DUPLICATES, NULL);
-    if (!json_is_object(json)) {
-        json_decref(json);
-        return NULL;
-    }
-
-    return json;
-}
-
-
-/* The key a header names, when header and key agree on the algorithm and the caller allows it. */
-static const gp_jose_public_t *gp_jose_pick(const gp_jose_keys_t *keys, unsigned algorithms, const json_t *header)
+/* The key a header names, when header and key agree on the algorithm. */
+static gp_jose_public_t *gp_jose_pick(gp_jose_keys_t *keys, const json_t *header)
 {
     const char *kid = json_string_value(json_object_get(header, "kid")), *alg = json_string_value(json_object_get(header, "alg"));
-    const gp_jose_public_t *key;
+    gp_jose_public_t *key;
     size_t i;
 
     if (kid == NULL && json_object_get(header, "kid") == NULL && keys->n == 1) {
@@ -340,7 +353,7 @@ static const gp_jose_public_t *gp_jose_pick(const gp_jose_keys_t *keys, unsigned
     for (i = 0; i < keys->n; i++) {
         key = &keys->key[i];
         if (strcmp(key->kid, kid) == 0) {
-            return (key->alg & algorithms) != 0 && strcmp(alg, key->alg == GP_JOSE_ES256 ? "ES256" : "RS256") == 0 ? key : NULL;
+            return strcmp(alg, key->alg == GP_JOSE_ES256 ? "ES256" : "RS256") == 0 ? key : NULL;
         }
     }
 
@@ -348,65 +361,32 @@ static const gp_jose_public_t *gp_jose_pick(const gp_jose_keys_t *keys, unsigned
 }
 
 
-/* A string claim; absent is fine, another type is not. */
-static bool gp_claim_text(const json_t *payload, const char *name, gp_span_t *ret_span)
+/* The key for a header as it came. Of a set, a header always names the same. */
+static const gp_jose_public_t *gp_jose_key_for(gp_jose_keys_t *keys, gp_span_t part)
 {
-    const json_t *value = json_object_get(payload, name);
+    gp_jose_public_t *key;
+    json_t *header;
+    size_t i;
 
-    if (value == NULL) {
-        return true;
+    for (i = 0; i < keys->n; i++) {
+        key = &keys->key[i];
+        if (key->header_len == part.len && memcmp(key->header, part.ptr, part.len) == 0) {
+            return key;
+        }
     }
-    if (json_is_array(value) && json_array_size(value) == 1 && strcmp(name, "aud") == 0) {
-        value = json_array_get(value, 0);
+
+    header = gp_jose_decode_object(part, GP_JOSE_HEADER_MAX);
+    if (header == NULL) {
+        return NULL;
     }
-    if (!json_is_string(value)) {
-        return false;
+    key = gp_jose_pick(keys, header);
+    json_decref(header);
+    if (key != NULL && part.len <= sizeof(key->header)) {
+        memcpy(key->header, part.ptr, part.len);
+        key->header_len = part.len;
     }
-    ret_span->ptr = json_string_value(value);
-    ret_span->len = json_string_length(value);
 
-    return true;
-}
-
-
-static bool gp_claim_time(const json_t *payload, const char *name, int64_t *ret_epoch_s)
-{
-    const json_t *value = json_object_get(payload, name);
-
-    if (value == NULL) {
-        return true;
-    }
-    if (!json_is_integer(value) || json_integer_value(value) <= 0) {
-        return false;
-    }
-    *ret_epoch_s = json_integer_value(value);
-
-    return true;
-}
-
-
-static int gp_jose_read_claims(gp_span_t part, const gp_jose_public_t *key, gp_jose_claims_t *ret_claims)
-{
-    gp_jose_claims_t claims = {0};
-    json_t *payload = gp_jose_decode_object(part, GP_CREDENTIAL_MAX);
-
-    if (payload == NULL) {
-        return GP_JOSE_NO;
-    }
-    claims.opaque = payload;
-    claims.kid.ptr = key->kid;
-    claims.kid.len = strlen(key->kid);
-
-    if (!gp_claim_text(payload, "iss", &claims.iss) || !gp_claim_text(payload, "aud", &claims.aud) ||
-        !gp_claim_text(payload, "sub", &claims.sub) || !gp_claim_text(payload, GP_CLAIM_SESSION, &claims.sid) ||
-        !gp_claim_text(payload, GP_CLAIM_WORKSPACE, &claims.ws) || !gp_claim_time(payload, "iat", &claims.iat_epoch_s) ||
-        !gp_claim_time(payload, "nbf", &claims.nbf_epoch_s) || !gp_claim_time(payload, "exp", &claims.exp_epoch_s)) {
-        gp_jose_claims_clear(&claims);
-        return GP_JOSE_NO;
-    }
-    *ret_claims = claims;
-
-    return 0;
+    return key;
 }
 
 
@@ -414,19 +394,13 @@ int gp_jose_verify(gp_jose_keys_t *keys, unsigned algorithms, const char *token,
 {
     const gp_jose_public_t *key;
     gp_jwt_parts_t parts;
-    json_t *header;
     int rc;
 
     if (gp_jwt_split(token, len, &parts) != 0) {
         return GP_JOSE_NO;
     }
-    header = gp_jose_decode_object(parts.header, GP_JOSE_HEADER_MAX);
-    if (header == NULL) {
-        return GP_JOSE_NO;
-    }
-    key = gp_jose_pick(keys, algorithms, header);
-    json_decref(header);
-    if (key == NULL) {
+    key = gp_jose_key_for(keys, parts.header);
+    if (key == NULL || (key->alg & algorithms) == 0) {
         return GP_JOSE_NO;
     }
 
@@ -435,34 +409,11 @@ int gp_jose_verify(gp_jose_keys_t *keys, unsigned algorithms, const char *token,
         return rc;
     }
 
-    return gp_jose_read_claims(parts.payload, key, ret_claims);
-}
-
-
-void gp_jose_claims_clear(gp_jose_claims_t *claims)
-{
-    json_decref((json_t *) claims->opaque);
-    memset(claims, 0, sizeof(*claims));
-}
-
-
-static bool gp_span_same(const gp_span_t *a, const gp_span_t *b)
-{
-    return a->len == b->len && a->len > 0 && memcmp(a->ptr, b->ptr, a->len) == 0;
-}
-
-
-int gp_jose_claims_check(const gp_jose_claims_t *claims, const gp_span_t *issuer, const gp_span_t *audience, int64_t now_epoch_s)
-{
-    if (claims->sub.len == 0 || claims->exp_epoch_s == 0 || claims->iat_epoch_s == 0 ||
-        (issuer != NULL && !gp_span_same(&claims->iss, issuer)) || (audience != NULL && !gp_span_same(&claims->aud, audience))) {
-        return GP_JOSE_NO;
-    }
-    /* subtractions on our own clock: claims can be as large as int64_t */
-    if (claims->exp_epoch_s <= now_epoch_s - GP_JOSE_LEEWAY_S || claims->iat_epoch_s > now_epoch_s + GP_JOSE_LEEWAY_S ||
-        claims->nbf_epoch_s > now_epoch_s + GP_JOSE_LEEWAY_S) {
-        return GP_JOSE_NO;
+    rc = gp_jose_claims_read(parts.payload, ret_claims);
+    if (rc == 0) {
+        ret_claims->kid.ptr = key->kid;
+        ret_claims->kid.len = strlen(key->kid);
     }
 
-    return 0;
+    return rc;
 }

@@ -56,7 +56,8 @@ typedef struct {
     int64_t iat_epoch_s;
     int64_t nbf_epoch_s;
     int64_t exp_epoch_s;
-    void *opaque; /* owner of the bytes; gp_jose_claims_clear() frees it */
+    void *opaque; /* owners of the bytes; gp_jose_claims_clear() frees them */
+    void *text;
 } gp_jose_claims_t;
 
 /*
