@@ -16,6 +16,7 @@
 #include <ngx_http.h>
 
 #include "ngx_http_gitpod_request.h"
+#include "ngx_gitpod_zone.h"
 
 
 #define NGX_HTTP_GITPOD_LIVE_MS  250
@@ -33,6 +34,7 @@ static void ngx_http_gitpod_live_close(ngx_http_gitpod_ctx_t *ctx,
 static ngx_queue_t       ngx_http_gitpod_lives;
 static ngx_event_t       ngx_http_gitpod_live_timer;
 static ngx_connection_t  ngx_http_gitpod_live_dummy;
+static ngx_uint_t        ngx_http_gitpod_live_websockets;
 static uint64_t          ngx_http_gitpod_live_routes;
 static uint64_t          ngx_http_gitpod_live_revocations;
 
@@ -50,6 +52,10 @@ ngx_http_gitpod_live_add(ngx_http_gitpod_ctx_t *ctx)
 
     if (ngx_http_gitpod_lives.next == NULL) {
         ngx_queue_init(&ngx_http_gitpod_lives);
+    }
+
+    if (ctx->upgrade) {
+        ngx_gitpod_worker_websockets(++ngx_http_gitpod_live_websockets);
     }
 
     ctx->living = 1;
@@ -83,6 +89,10 @@ ngx_http_gitpod_live_remove(ngx_http_gitpod_ctx_t *ctx)
     if (ctx->living) {
         ngx_queue_remove(&ctx->live);
         ctx->living = 0;
+
+        if (ctx->upgrade) {
+            ngx_gitpod_worker_websockets(--ngx_http_gitpod_live_websockets);
+        }
     }
 }
 

@@ -444,13 +444,16 @@ ngx_http_gitpod_metrics_workers(u_char *p, u_char *last,
     ngx_gitpod_zone_t *zone)
 {
     ngx_pid_t             pid;
-    uint64_t              now, lag, worst, subscribers;
+    uint64_t              now, lag, worst, subscribers, connections,
+                          websockets;
     ngx_uint_t            i, n;
     ngx_gitpod_worker_t  *worker;
 
     n = 0;
     worst = 0;
     subscribers = 0;
+    connections = 0;
+    websockets = 0;
     now = ngx_gitpod_now_ms();
 
     for (i = 0; i < NGX_GITPOD_WORKERS_MAX; i++) {
@@ -463,6 +466,8 @@ ngx_http_gitpod_metrics_workers(u_char *p, u_char *last,
 
         n++;
         subscribers += worker->subscribers;
+        connections += worker->connections;
+        websockets += worker->websockets;
         lag = now - ngx_min(worker->heartbeat_ms, now);
         lag = (lag > NGX_GITPOD_TICK_MS) ? lag - NGX_GITPOD_TICK_MS : 0;
         worst = ngx_max(worst, ngx_max(lag, worker->lag_ms));
@@ -472,6 +477,11 @@ ngx_http_gitpod_metrics_workers(u_char *p, u_char *last,
                       "Workers that run.");
     p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_subscribers",
                       subscribers, "Subscribers of events.");
+    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_connections",
+                      connections,
+                      "Connections that workers have, of any kind.");
+    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_websockets",
+                      websockets, "WebSockets of workspaces.");
 
     return ngx_http_gitpod_metrics_seconds(p, last,
                       "gitpod_worker_lag_seconds", worst,

@@ -48,6 +48,12 @@ void ngx_http_gitpod_status_truth(ngx_http_gitpod_status_t *s,
 
 
 /* Sections of other files. */
+void ngx_http_gitpod_status_checks(ngx_http_gitpod_status_t *s);
+void ngx_http_gitpod_status_redis(ngx_http_gitpod_status_t *s);
+void ngx_http_gitpod_status_tables(ngx_http_gitpod_status_t *s);
+void ngx_http_gitpod_status_workers(ngx_http_gitpod_status_t *s);
+void ngx_http_gitpod_status_flags(ngx_http_gitpod_status_t *s);
+void ngx_http_gitpod_breaker_status(ngx_http_gitpod_status_t *s);
 void ngx_http_gitpod_limit_status(ngx_http_gitpod_status_t *s);
 
 

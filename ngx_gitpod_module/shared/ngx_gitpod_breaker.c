@@ -32,6 +32,8 @@ static void ngx_gitpod_breaker_note(ngx_gitpod_breaker_use_t *use,
     gp_breaker_t *value, uint64_t now);
 static void ngx_gitpod_breaker_routes(ngx_gitpod_zone_t *zone,
     ngx_gitpod_breaker_info_t **by_number, uint64_t now);
+static void ngx_gitpod_breaker_sum(ngx_gitpod_breaker_info_t *info,
+    gp_breaker_t *value, uint64_t now);
 
 
 void
@@ -457,6 +459,7 @@ ngx_gitpod_breaker_list(ngx_gitpod_zone_t *zone,
         info[n].opened = breaker->opened;
         info[n].refused = breaker->refused;
         info[n].failed = breaker->failed;
+        info[n].phases[use.phase] = !breaker->routes;
 
         by_number[i] = &info[n++];
     }
@@ -467,7 +470,7 @@ ngx_gitpod_breaker_list(ngx_gitpod_zone_t *zone,
 }
 
 
-/* Counts routes by phase; drops those that nobody asked for in a long time. */
+/* Sums up routes; drops those that nobody asked for in a long time. */
 
 static void
 ngx_gitpod_breaker_routes(ngx_gitpod_zone_t *zone,
@@ -503,12 +506,57 @@ ngx_gitpod_breaker_routes(ngx_gitpod_zone_t *zone,
             } else if (key.data[0] < NGX_GITPOD_BREAKERS_MAX
                        && by_number[key.data[0]])
             {
-                by_number[key.data[0]]
-                                ->phases[gp_breaker_phase(value, now)]++;
+                ngx_gitpod_breaker_sum(by_number[key.data[0]], value, now);
             }
         }
 
         ngx_gitpod_zone_unlock(zone);
 
     } while (i == NGX_GITPOD_BREAKER_SLICE);
+}
+
+
+/*
+ * One route more: the worst state of all, the reason of the one that came to
+ * its state last, the probe that comes first.
+ */
+
+static void
+ngx_gitpod_breaker_sum(ngx_gitpod_breaker_info_t *info, gp_breaker_t *value,
+    uint64_t now)
+{
+    uint64_t                 since, retry;
+    enum gp_breaker_phase    phase;
+
+    static const ngx_uint_t  rank[GP_BREAKER_PHASES_N] = {
+        [GP_BREAKER_CLOSED] = 0,
+        [GP_BREAKER_RECOVERING] = 1,
+        [GP_BREAKER_HALF_OPEN] = 2,
+        [GP_BREAKER_OPEN] = 3
+    };
+
+    phase = gp_breaker_phase(value, now);
+    info->phases[phase]++;
+
+    if (phase == GP_BREAKER_CLOSED) {
+        return;
+    }
+
+    since = now - ngx_min(value->since_ms, now);
+    retry = gp_breaker_retry_ms(value, now);
+
+    if (info->reason == GP_BREAKER_NONE || since < info->since_ms) {
+        info->reason = value->reason;
+        info->since_ms = since;
+    }
+
+    if (phase == GP_BREAKER_OPEN
+        && (info->phase != GP_BREAKER_OPEN || retry < info->retry_ms))
+    {
+        info->retry_ms = retry;
+    }
+
+    if (rank[phase] > rank[info->phase]) {
+        info->phase = phase;
+    }
 }

@@ -53,11 +53,15 @@ typedef struct {
 } ngx_gitpod_breaker_use_t;
 
 
-/* One breaker, for pages and metrics. */
+/*
+ * One breaker, for pages and metrics; with routes: all of them.  Its phase is
+ * the worst, its reason and time are those of the one that opened last, and
+ * retry_ms is of the first to be tried.
+ */
 
 typedef struct {
     char                 name[NGX_GITPOD_BREAKER_NAME_MAX + 1];
-    ngx_uint_t           routes;            /* counts of routes follow */
+    ngx_uint_t           routes;            /* it has a breaker for each */
     ngx_uint_t           phase;             /* enum gp_breaker_phase */
     ngx_uint_t           reason;            /* of the last opening */
     uint64_t             since_ms;          /* in this phase for so long */
@@ -65,7 +69,7 @@ typedef struct {
     uint64_t             opened;            /* counters */
     uint64_t             refused;
     uint64_t             failed;
-    ngx_uint_t           phases[GP_BREAKER_PHASES_N];  /* routes in each */
+    ngx_uint_t           phases[GP_BREAKER_PHASES_N];  /* how many in each */
 } ngx_gitpod_breaker_info_t;
 
 

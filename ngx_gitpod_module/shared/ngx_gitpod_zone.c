@@ -204,6 +204,8 @@ ngx_gitpod_worker_enter(ngx_gitpod_zone_t *zone, ngx_log_t *log)
             worker->heartbeat_ms = ngx_gitpod_now_ms();
             worker->lag_ms = 0;
             worker->subscribers = 0;
+            worker->connections = 0;
+            worker->websockets = 0;
             ngx_gitpod_worker = worker;
             return;
         }
@@ -237,6 +239,8 @@ ngx_gitpod_worker_stamp(ngx_gitpod_zone_t *zone)
     }
 
     ngx_gitpod_worker->heartbeat_ms = now;
+    ngx_gitpod_worker->connections = ngx_cycle->connection_n
+                                     - ngx_cycle->free_connection_n;
 }
 
 
@@ -268,6 +272,15 @@ ngx_gitpod_workers_reap(ngx_gitpod_zone_t *zone)
         if (ngx_atomic_cmp_set(&worker->pid, pid, 0)) {
             ngx_gitpod_held_forget(&zone->limits);
         }
+    }
+}
+
+
+void
+ngx_gitpod_worker_websockets(uint64_t n)
+{
+    if (ngx_gitpod_worker) {
+        ngx_gitpod_worker->websockets = n;
     }
 }
 

@@ -18,7 +18,7 @@
 
 
 #define NGX_GITPOD_MAGIC            0x676974706f64aa01
-#define NGX_GITPOD_LAYOUT           9
+#define NGX_GITPOD_LAYOUT           10
 
 #define NGX_GITPOD_ZONE_MIN         (1024 * 1024)
 #define NGX_GITPOD_WORKERS_MAX      256     /* two generations of 128 */
@@ -41,6 +41,8 @@ typedef struct {
     uint64_t             heartbeat_ms;
     uint64_t             lag_ms;            /* worst of the last ticks */
     uint64_t             subscribers;       /* of events */
+    uint64_t             connections;       /* to clients and upstreams */
+    uint64_t             websockets;        /* of workspaces */
     ngx_atomic_t         counters[NGX_GITPOD_COUNTERS_N];
 } ngx_gitpod_worker_t;
 
@@ -218,6 +220,7 @@ void ngx_gitpod_workers_reap(ngx_gitpod_zone_t *zone);
 
 /* How many subscribers of events it has. */
 void ngx_gitpod_worker_subscribers(uint64_t n);
+void ngx_gitpod_worker_websockets(uint64_t n);
 
 
 /* NGX_OK: this worker holds the lease (now stamped); NGX_DECLINED */

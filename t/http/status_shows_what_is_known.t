@@ -5,7 +5,8 @@ use warnings;
 use Test::More;
 use GitpodGateway;
 
-my $g = GitpodGateway->new(workers => 2);
+# a program of a workspace that takes longer has hung
+my $g = GitpodGateway->new(workers => 2, edit => sub { my ($name, $text) = @_; $text =~ s/proxy_read_timeout 24h/proxy_read_timeout 200ms/ if $name eq 'nginx_proxy.conf'; return $text });
 my $d = $g->{domain};
 my $id = 'amber-fox-k3j9x2m1';
 $g->workspace($id, listen => [23000]);
@@ -45,6 +46,40 @@ is_deeply($flag, { name => 'maintenance', state => 'on', percent => 20, users =>
 $g->stop_service('ide');
 my $gone = GitpodGateway::wait_for('the check of ide', sub { my ($c) = grep { $_->{name} eq 'ide' } @{ probe('/status')->{json}{checks} }; !$c->{passes} && $c });
 like($gone->{why}, qr/\S/, 'a check that fails says why');
+
+# breakers
+sub breaker { my ($name) = @_; return (grep { $_->{name} eq $name } @{ probe('/status')->{json}{breakers} })[0] }
+is_deeply([sort map { $_->{name} } @{ $s->{breakers} }], [sort qw(auth public_api ws_manager content ide workspace)], 'every breaker of the configuration');
+is_deeply([map { $_->{state} } grep { $_->{state} ne 'closed' || $_->{reason} ne 'none' || $_->{open} || $_->{opened} } @{ $s->{breakers} }], [], 'all are closed');
+my $b = GitpodGateway::wait_for('the breaker of ide', sub { my $b = breaker('ide'); $b->{opened} && $b });
+is($b->{reason}, 'check', 'a breaker that opened says why');
+like("$b->{state} $b->{open} $b->{half_open} $b->{recovering}", qr/^(?:open 1 0 0|half_open 0 1 0)$/, 'in what state it is');
+cmp_ok($b->{next_probe_ms}, '<=', 5000, 'and when it is tried') && cmp_ok($b->{since_ms}, '<', 15_000, 'since when');
+is(breaker('auth')->{state}, 'closed', 'the others are closed');
+
+my @owner = ('x-gitpod-owner-token' => $g->owner_token($id));
+my $host = $g->host($id);
+is($g->get($host, '/?hold', @owner)->{status}, 504, 'a workspace that hangs') for 1 .. 3;
+is($g->get($host, '/', @owner)->{status}, 503, 'is left alone');
+$b = GitpodGateway::wait_for('its breaker', sub { my $b = breaker('workspace'); $b->{state} eq 'open' && $b });
+is("$b->{reason} $b->{open} $b->{opened} $b->{refused}", 'timeout 1 1 1', 'one port of one workspace, counted');
+cmp_ok($b->{next_probe_ms}, '>', 0, 'with the time of its next probe');
+unlike(probe('/status')->{body}, qr/$id|33333333/, 'and not named');
+like(probe('/status?format=html')->{body}, qr{<h2>Breakers</h2>.*<td>workspace</td><td class="open">open</td><td>timeout</td>}s, 'to be seen');
+GitpodGateway::wait_for('a good probe', sub { $g->get($host, '/', @owner)->{status} == 200 });
+is(breaker('workspace')->{open}, 0, 'and it is over');
+
+# connections
+my $before = $g->metric('gitpod_websockets');
+my @sockets = map { $g->upgrade($host, '/', @owner) } 1 .. 3;
+is_deeply([map { $_->{status} } @sockets], [101, 101, 101], 'three WebSockets');
+is($g->metric('gitpod_websockets') - $before, 3, 'are counted');
+GitpodGateway::wait_for('their connections', sub { $g->metric('gitpod_connections') >= 6 });
+my $sum = 0;
+$sum += $_->{websockets} for @{ probe('/status')->{json}{workers} };
+is($sum, 3, 'on the page too');
+close $_->{socket} for splice @sockets;
+GitpodGateway::wait_for('their end', sub { $g->metric('gitpod_websockets') == 0 });
 
 # HTML
 $r = probe('/status', Accept => 'text/html,*/*;q=0.8');
