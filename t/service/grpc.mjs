@@ -179,6 +179,30 @@ r = await raw({ ':path': '/_gitpod/introspect' });
 ok(r.ended && r.head['grpc-status'] === '12', 'the gateway\'s own questions are nobody else\'s', r);
 session.close();
 
+// ---- many calls on one connection ----
+async function calls(on, name) {
+    const bad = [];
+    const one = async (id) => {
+        const got = await get(id, metadata(), {}, on);
+        if (got.response?.workspace.id !== id) bad.push(got);
+    };
+    const lines = async () => Number(await ask('log /gitpod.v1.WorkspaceService/GetWorkspace lines'));
+    const before = await lines();
+    for (let i = 0; i < 2500; i++) await one(`s${i}`);
+    ok(bad.length === 0, `${name}: 2,500 calls, one after another`, bad.slice(0, 3));
+    let i = 0;
+    await Promise.all(Array.from({ length: 50 }, async () => { while (i < 2500) await one(`p${i++}`); }));
+    ok(bad.length === 0, `${name}: 2,500 calls, 50 at a time`, bad.slice(0, 3));
+    const n = (await lines()) - before;
+    ok(n === 5000, `${name}: each of them once`, n);
+}
+await calls(client, 'a client that sends nothing again');
+// One that does, as clients are by default: what a GOAWAY says was not begun.
+await ask('requests 1000');
+const usual = new proto.WorkspaceService(GP_TARGET, grpc.credentials.createInsecure());
+await calls(usual, 'nginx ends each connection after 1,000');
+usual.close();
+
 // ---- the service dies ----
 const dying = stream('idle', { each: () => ask('kill') });
 is(await dying, 14, /broke/, 'a service that dies in a stream: unavailable');

@@ -15,7 +15,13 @@ my $echo = ($ENV{BUILD} // "$GitpodGateway::TOP/build") . '/c/t/service/test_ech
 -x $echo or BAIL_OUT("build it first: $echo");
 
 # The limit of calls is not what is tested here, but for that of starts.
-my $g = GitpodGateway->new(grpc => 1, tls => 1, limits => 1, edit => sub { my ($name, $text) = @_; $text =~ s{rate=200/60s}{rate=9000/60s}; return $text });
+my $requests;
+my $g = GitpodGateway->new(grpc => 1, tls => 1, limits => 1, edit => sub {
+    my ($name, $text) = @_;
+    $text =~ s{rate=200/60s}{rate=30000/60s};
+    $text =~ s{keepalive_requests \d+}{keepalive_requests $requests} if $requests;
+    return $text;
+});
 my $socket = "$g->{run}/public_api/fcgi.sock";
 my $pid;
 
@@ -45,8 +51,9 @@ my %do = (
     metric => \&metric,
     kill => \&kill_echo,
     start => sub { start_echo(); 'started' },
-    log => sub { my ($uri) = @_; my @line = grep { $_->{uri} eq $uri } $g->access_log; @line ? "$line[-1]{status} $line[-1]{grpc_status}" : 'none' },
+    log => sub { my ($uri, $lines) = split / /, $_[0]; my @line = grep { $_->{uri} eq $uri } $g->access_log; return scalar @line if $lines; @line ? "$line[-1]{status} $line[-1]{grpc_status}" : 'none' },
 );
+$do{requests} = sub { ($requests) = @_; $g->reload(keep => 1); return $requests };
 my $n = 0;
 while (my $line = <$from>) {
     if ($line =~ /^(not )?ok - (.*)/) {
@@ -62,7 +69,7 @@ while (my $line = <$from>) {
 }
 waitpid $child, 0;
 is($? >> 8, 0, 'the client ran to its end');
-cmp_ok($n, '==', 58, 'and made its assertions');
+cmp_ok($n, '==', 64, 'and made its assertions');
 
 # HTTP/1.1, on the API host and on D
 my $get = '/gitpod.v1.WorkspaceService/GetWorkspace';
