@@ -17,6 +17,7 @@ static void ngx_gitpod_route_unpack(ngx_gitpod_route_t *route,
     ngx_gitpod_route_record_t *record);
 static void ngx_gitpod_route_pack_uuid(u_char *bytes, u_char *text);
 static void ngx_gitpod_route_unpack_uuid(u_char *text, u_char *bytes);
+static ngx_inline void ngx_gitpod_route_hex(u_char *text, u_char *bytes);
 static void ngx_gitpod_route_apply(ngx_gitpod_zone_t *zone,
     ngx_gitpod_route_t *route, ngx_log_t *log);
 
@@ -290,20 +291,52 @@ ngx_gitpod_route_pack_uuid(u_char *bytes, u_char *text)
 }
 
 
+/* Two of them for each request: eight digits at a time. */
+
 static void
 ngx_gitpod_route_unpack_uuid(u_char *text, u_char *bytes)
 {
-    ngx_uint_t     i;
+    u_char  hex[32];
 
-    static u_char  hex[] = "0123456789abcdef";
+    ngx_gitpod_route_hex(hex, bytes);
+    ngx_gitpod_route_hex(hex + 8, bytes + 4);
+    ngx_gitpod_route_hex(hex + 16, bytes + 8);
+    ngx_gitpod_route_hex(hex + 24, bytes + 12);
 
-    for (i = 0; i < 16; i++) {
+    text = ngx_cpymem(text, hex, 8);
+    *text++ = '-';
+    text = ngx_cpymem(text, hex + 8, 4);
+    *text++ = '-';
+    text = ngx_cpymem(text, hex + 12, 4);
+    *text++ = '-';
+    text = ngx_cpymem(text, hex + 16, 4);
+    *text++ = '-';
+    ngx_memcpy(text, hex + 20, 12);
+}
 
-        if (i == 4 || i == 6 || i == 8 || i == 10) {
-            *text++ = '-';
-        }
 
-        *text++ = hex[bytes[i] >> 4];
-        *text++ = hex[bytes[i] & 0xf];
-    }
+static ngx_inline void
+ngx_gitpod_route_hex(u_char *text, u_char *bytes)
+{
+    uint64_t  letters, n;
+
+    /* a byte in each of four pairs, then a digit in each of eight bytes */
+
+    n = bytes[0] | (uint64_t) bytes[1] << 16 | (uint64_t) bytes[2] << 32
+        | (uint64_t) bytes[3] << 48;
+    n = ((n >> 4) & 0x000f000f000f000f) | ((n & 0x000f000f000f000f) << 8);
+
+    /* 10 and more become letters */
+
+    letters = ((n + 0x0606060606060606) >> 4) & 0x0101010101010101;
+    n += 0x3030303030303030 + letters * ('a' - '0' - 10);
+
+    text[0] = (u_char) n;
+    text[1] = (u_char) (n >> 8);
+    text[2] = (u_char) (n >> 16);
+    text[3] = (u_char) (n >> 24);
+    text[4] = (u_char) (n >> 32);
+    text[5] = (u_char) (n >> 40);
+    text[6] = (u_char) (n >> 48);
+    text[7] = (u_char) (n >> 56);
 }

@@ -4,6 +4,8 @@
 
 #define NGX_GITPOD_TABLE_DEAD     0xffffffff
 #define NGX_GITPOD_TABLE_RETRIES  1000  /* a writer needs < 1 us a turn */
+#define NGX_GITPOD_TABLE_LINE     64    /* bytes of a cache line */
+#define NGX_GITPOD_TABLE_PREFETCH 512   /* bytes: more asks for too much */
 
 
 /*
@@ -24,6 +26,22 @@ typedef struct {
 
 
 #define ngx_gitpod_table_align(n)  (((n) + 7) & ~(uint32_t) 7)
+
+/*
+ * An entry of the index: the number of a record + 1 in its low bits, what is
+ * left of them the top of the hash, so that a reader touches no record but its
+ * own.  0: never used.
+ */
+
+#define ngx_gitpod_table_number(t, entry)  ((entry) & (t)->number_mask)
+
+#define ngx_gitpod_table_entry(t, n, hash)                                    \
+    (((n) + 1) | ((hash) & ~(t)->number_mask))
+
+/* the record of a place that has one */
+
+#define ngx_gitpod_table_at(t, place)                                         \
+    (ngx_gitpod_table_number(t, (t)->index[(t)->active & 1][place]) - 1)
 
 #define ngx_gitpod_table_record(t, n)                                         \
     ((ngx_gitpod_record_t *)                                                  \
@@ -50,6 +68,8 @@ static uint32_t ngx_gitpod_table_alloc(ngx_gitpod_table_t *table);
 static void ngx_gitpod_table_enter(ngx_gitpod_table_t *table, uint32_t n,
     uint32_t hash);
 static void ngx_gitpod_table_leave(ngx_gitpod_table_t *table, uint32_t place);
+static ngx_inline void ngx_gitpod_table_prefetch(ngx_gitpod_table_t *table,
+    ngx_gitpod_record_t *rec);
 static ngx_int_t ngx_gitpod_table_match(ngx_gitpod_table_t *table,
     ngx_gitpod_record_t *rec, u_char *key, size_t len, void *value);
 
@@ -90,6 +110,13 @@ ngx_gitpod_table_init(ngx_gitpod_table_t *table, u_char *memory,
 
     table->records_max = records_max;
     table->index_size = ngx_gitpod_table_index_size(records_max);
+
+    /* all ones is the number of no record: NGX_GITPOD_TABLE_DEAD */
+
+    for (table->number_mask = 1; table->number_mask <= records_max; ) {
+        table->number_mask = table->number_mask * 2 + 1;
+    }
+
     table->key_max = key_max;
     table->value_size = value_size;
     table->slot_size = ngx_gitpod_table_align(value_size);
@@ -111,7 +138,7 @@ ngx_int_t
 ngx_gitpod_table_get(ngx_gitpod_table_t *table, u_char *key, size_t len,
     void *value)
 {
-    uint32_t              hash, i, mask, n, *index;
+    uint32_t              entry, hash, i, mask, n, *index;
     uint64_t              structure;
     ngx_uint_t            tries;
     ngx_gitpod_record_t  *rec;
@@ -130,17 +157,23 @@ ngx_gitpod_table_get(ngx_gitpod_table_t *table, u_char *key, size_t len,
                                              __ATOMIC_ACQUIRE) & 1];
 
         for (i = 0; i <= mask; i++) {
-            n = __atomic_load_n(&index[(hash + i) & mask], __ATOMIC_ACQUIRE);
+            entry = __atomic_load_n(&index[(hash + i) & mask],
+                                    __ATOMIC_ACQUIRE);
 
-            if (n == 0) {
+            if (entry == 0) {
                 break;
             }
 
-            if (n > table->records_max) {
+            n = ngx_gitpod_table_number(table, entry);
+
+            if (n > table->records_max
+                || entry != ngx_gitpod_table_entry(table, n - 1, hash))
+            {
                 continue;
             }
 
             rec = ngx_gitpod_table_record(table, n - 1);
+            ngx_gitpod_table_prefetch(table, rec);
 
             if (__atomic_load_n(&rec->hash, __ATOMIC_RELAXED) == hash
                 && ngx_gitpod_table_match(table, rec, key, len, value)
@@ -160,6 +193,26 @@ ngx_gitpod_table_get(ngx_gitpod_table_t *table, u_char *key, size_t len,
     }
 
     return NGX_DECLINED;
+}
+
+
+/*
+ * A record of a large table is in no cache, and which of its slots is current
+ * stands in it: all its lines are asked for at once, so that a reader waits
+ * for memory once and not three times.
+ */
+
+static ngx_inline void
+ngx_gitpod_table_prefetch(ngx_gitpod_table_t *table, ngx_gitpod_record_t *rec)
+{
+    u_char  *p, *last;
+
+    p = (u_char *) rec;
+    last = p + ngx_min(table->record_size, NGX_GITPOD_TABLE_PREFETCH);
+
+    for ( /* void */ ; p < last; p += NGX_GITPOD_TABLE_LINE) {
+        __builtin_prefetch(p);
+    }
 }
 
 
@@ -210,30 +263,31 @@ static uint32_t
 ngx_gitpod_table_place(ngx_gitpod_table_t *table, u_char *key, size_t len,
     uint32_t hash)
 {
-    uint32_t              i, mask, n, *index;
+    uint32_t              entry, i, mask, n, *index;
     ngx_gitpod_record_t  *rec;
 
     index = table->index[table->active & 1];
     mask = table->index_size - 1;
 
     for (i = 0; i <= mask; i++) {
-        n = index[(hash + i) & mask];
+        entry = index[(hash + i) & mask];
 
-        if (n == 0) {
+        if (entry == 0) {
             break;
         }
 
-        if (n > table->records_max) {
+        n = ngx_gitpod_table_number(table, entry);
+
+        if (n > table->records_max
+            || entry != ngx_gitpod_table_entry(table, n - 1, hash))
+        {
             continue;
         }
 
         rec = ngx_gitpod_table_record(table, n - 1);
 
-        if (rec->hash != hash) {
-            continue;
-        }
-
-        if (ngx_gitpod_table_live(rec) && rec->key_len == len
+        if (rec->hash == hash
+            && ngx_gitpod_table_live(rec) && rec->key_len == len
             && ngx_memcmp(ngx_gitpod_table_key(rec), key, len) == 0)
         {
             return (hash + i) & mask;
@@ -258,7 +312,7 @@ ngx_gitpod_table_find(ngx_gitpod_table_t *table, u_char *key, size_t len)
     }
 
     rec = ngx_gitpod_table_record(table,
-                              table->index[table->active & 1][place] - 1);
+                                  ngx_gitpod_table_at(table, place));
 
     return ngx_gitpod_table_value(table, rec, rec->seq);
 }
@@ -279,7 +333,7 @@ ngx_gitpod_table_set(ngx_gitpod_table_t *table, u_char *key, size_t len,
     place = ngx_gitpod_table_place(table, key, len, hash);
 
     if (place != NGX_GITPOD_TABLE_DEAD) {
-        n = table->index[table->active & 1][place] - 1;
+        n = ngx_gitpod_table_at(table, place);
 
     } else {
         n = ngx_gitpod_table_alloc(table);
@@ -390,7 +444,8 @@ ngx_gitpod_table_enter(ngx_gitpod_table_t *table, uint32_t n, uint32_t hash)
                 table->markers--;
             }
 
-            __atomic_store_n(place, n + 1, __ATOMIC_RELEASE);
+            __atomic_store_n(place, ngx_gitpod_table_entry(table, n, hash),
+                             __ATOMIC_RELEASE);
             return;
         }
     }
@@ -403,7 +458,7 @@ ngx_gitpod_table_leave(ngx_gitpod_table_t *table, uint32_t place)
     uint32_t              n;
     ngx_gitpod_record_t  *rec;
 
-    n = table->index[table->active & 1][place] - 1;
+    n = ngx_gitpod_table_at(table, place);
     rec = ngx_gitpod_table_record(table, n);
 
     ngx_gitpod_table_write(table, n, NULL);
@@ -454,7 +509,7 @@ ngx_gitpod_table_touch(ngx_gitpod_table_t *table, u_char *key, size_t len)
 
     if (place != NGX_GITPOD_TABLE_DEAD) {
         rec = ngx_gitpod_table_record(table,
-                              table->index[table->active & 1][place] - 1);
+                                      ngx_gitpod_table_at(table, place));
         rec->touched = table->generation;
     }
 }
@@ -556,7 +611,8 @@ ngx_gitpod_table_repair(ngx_gitpod_table_t *table)
 
         for (i = 0; index[(rec->hash + i) & mask] != 0; i++) { /* void */ }
 
-        index[(rec->hash + i) & mask] = n + 1;
+        index[(rec->hash + i) & mask] = ngx_gitpod_table_entry(table, n,
+                                                               rec->hash);
         table->live++;
     }
 

@@ -30,6 +30,7 @@ typedef struct {
     uint32_t     value_size;
     uint32_t     slot_size;
     uint32_t     record_size;
+    uint32_t     number_mask;           /* of an entry of the index */
 
     uint32_t    *index[2];
     u_char      *records;
