@@ -250,6 +250,20 @@ sub end_child {
     $self->{children} = [grep { $_ != $pid } @{ $self->{children} }];
 }
 
+# A killed master of a plain nginx leaves its workers behind: those get the time to end them.
+sub end_children {
+    my ($self, @pids) = @_;
+    for my $pid (@pids) {
+        my $end = time + 3;
+        if ((eval { slurp("/proc/$pid/cmdline") } // '') =~ /^nginx: master/) {
+            kill 'TERM', $pid;
+            while (time < $end && waitpid($pid, WNOHANG) == 0) { sleep 0.02 }
+        }
+        kill 'KILL', $pid;
+        waitpid $pid, 0;
+    }
+}
+
 # A cold start: nothing of the last run's memory is left.
 sub restart {
     my ($self) = @_;
@@ -380,10 +394,7 @@ sub stop {
         kill 'TERM', $nginx if kill 0, $nginx;
         waitpid $nginx, 0;
     }
-    for my $pid (grep { $_ != ($self->{nginx_pid} // 0) } @{ $self->{children} }) {
-        kill 'KILL', $pid;
-        waitpid $pid, 0;
-    }
+    $self->end_children(grep { $_ != ($self->{nginx_pid} // 0) } @{ $self->{children} });
     my $log = -f "$self->{state}/log/error.log" ? $self->error_log : '';
     my @bad = grep { /\[(?:alert|crit|emerg)\]|AddressSanitizer|runtime error/ } split /\n/, $log . slurp("$self->{state}/log/nginx.log");
     @bad = grep { !/$self->{expected_alert}/ } @bad if $self->{expected_alert};
@@ -399,10 +410,7 @@ END {
     for my $self (@servers) {
         next if $self->{pid} != $$ || $self->{stopped};
         $self->{stopped} = 1;
-        kill 'TERM', $self->{nginx_pid} if $self->{nginx_pid};
-        sleep 0.1;
-        kill 'KILL', @{ $self->{children} } if @{ $self->{children} };
-        waitpid $_, 0 for @{ $self->{children} };
+        $self->end_children(@{ $self->{children} });
         remove_tree($self->{dir}) unless $ENV{GITPOD_KEEP};
     }
     $? = $status;
