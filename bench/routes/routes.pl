@@ -6,6 +6,9 @@ use File::Basename qw(dirname);
 use File::Temp qw(tempdir);
 use IO::Select;
 use IO::Socket::INET;
+use FindBin;
+use lib "$FindBin::Bin/../lib";
+use BenchBackend;
 use Time::HiRes qw(time sleep);
 use GitpodGateway;
 use GitpodRoutes;
@@ -105,18 +108,7 @@ system 'rm', '-rf', $t->{dir};
 my $g = GitpodGateway->new(buffered_log => 1, level => 'warn', workers => 2);
 my $id = 'amber-fox-k3j9x2m1';
 my $address = GitpodGateway::free_address();
-GitpodGateway::spew("$g->{dir}/backend.conf", <<"END");
-worker_processes 1;
-pid $g->{dir}/backend.pid;
-error_log stderr;
-events { worker_connections 1024; }
-http {
-    access_log off;
-    client_body_temp_path $g->{dir}/b1; proxy_temp_path $g->{dir}/b2; fastcgi_temp_path $g->{dir}/b3; uwsgi_temp_path $g->{dir}/b4; scgi_temp_path $g->{dir}/b5;
-    server { listen $address:23000; keepalive_requests 1000000000; location / { default_type text/plain; return 200 "hello\\n"; } }
-}
-END
-$g->child('backend.log', sub { exec '/usr/sbin/nginx', '-e', 'stderr', '-c', "$g->{dir}/backend.conf", '-g', 'daemon off;' });
+BenchBackend::start($g, $address);
 $g->serve_workspace($id, $address, 3000);
 my $host = $g->host($id);
 my @owner = ('X-Gitpod-Owner-Token' => $g->owner_token($id));
@@ -134,10 +126,7 @@ $stream->flush;
 IO::Select->new($stream)->can_read(10) && sysread($stream, my $events, 4096) or die "no stream\n";
 
 my $out = "$g->{dir}/wrk.out";
-my $wrk = $g->child('wrk.log', sub {
-    open STDOUT, '>', $out;
-    exec 'wrk', '-t1', '-c32', '-d600s', '-H', "Host: $host", '-H', "X-Gitpod-Owner-Token: $owner[1]", "http://127.0.0.1:$g->{port}/";
-});
+my $wrk = BenchBackend::wrk($g, $out, '-t1', '-c32', '-d600s', '-H', "Host: $host", '-H', "X-Gitpod-Owner-Token: $owner[1]", "http://127.0.0.1:$g->{port}/");
 my $from = time;
 for my $n (1 .. $changes) {
     if ($n % 2) { $g->route($id, address => $address, ports => [{ port => 4000 + $n % 7, visibility => 'private' }]) }
@@ -148,11 +137,8 @@ my $spent = time - $from;
 sleep 1;
 kill 'INT', $wrk;
 waitpid $wrk, 0;
-my $said = GitpodGateway::slurp($out);
-my ($requests) = $said =~ /(\d+) requests in/;
-my $errors = 0;
-$errors += $_ for $said =~ /Non-2xx or 3xx responses: (\d+)/, map { split /\D+/ } $said =~ /Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)/;
-verdict(sprintf('failed of %d requests during %d changes in %.1f s', $requests // 0, $changes, $spent), $errors, '0', $requests && $errors == 0);
+my ($requests, $errors) = BenchBackend::wrk_said($out);
+verdict(sprintf('failed of %d requests during %d changes in %.1f s', $requests, $changes, $spent), $errors, '0', $requests && $errors == 0);
 my $lost = grep {
     my $s = $_;
     local $SIG{PIPE} = 'IGNORE';

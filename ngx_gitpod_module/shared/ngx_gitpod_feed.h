@@ -16,7 +16,7 @@
 #define NGX_GITPOD_FEED_COMMAND_MS  3000    /* a command without an answer */
 #define NGX_GITPOD_FEED_PING_MS     1000    /* of silence before a ping */
 #define NGX_GITPOD_FEED_BACKOFF_MS  100     /* doubled at each failure */
-#define NGX_GITPOD_FEED_BACKOFF_MAX 3000
+#define NGX_GITPOD_FEED_BACKOFF_MAX 1000    /* well again 2 s after Redis */
 #define NGX_GITPOD_FEED_SYNC_MS     60000   /* to read everything once */
 #define NGX_GITPOD_FEED_RESYNC_MS   300000  /* even when nothing is amiss */
 #define NGX_GITPOD_FEED_SHARE_MS    1000    /* what limits let through */
