@@ -22,7 +22,8 @@ if [ ! -e "$data/data/User/settings.json" ]; then
 fi
 
 # http://<id>.W/ becomes http://{{port}}-<id>.W/: links to ports go to hosts of their own.
-if [ -n "${GITPOD_WORKSPACE_URL:-}" ]; then
+# In mode port no pattern tells the address of a port; gp url does.
+if [ -n "${GITPOD_WORKSPACE_URL:-}" ] && [ -z "${GITPOD_PORT_URLS:-}" ]; then
     VSCODE_PROXY_URI="${GITPOD_WORKSPACE_URL%%://*}://{{port}}-${GITPOD_WORKSPACE_URL#*://}"
     export VSCODE_PROXY_URI
 fi

@@ -1,9 +1,11 @@
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/host.h"
+#include "core/id.h"
 #include "jose/digest.h"
 #include "auth.h"
 
@@ -25,23 +27,66 @@ typedef struct {
 } auth_code_t;
 
 
-/* The host name without port, lower case, and the workspace id in it. */
-static int auth_handoff_host(const auth_t *auth, const char *text, gp_arena_t *arena, char **ret_name, gp_host_t *ret_host, gp_err_t *err)
+/* Mode port: "W:listener". Whose the listener is the gateway knows, and says. */
+static int auth_handoff_listener(const gp_call_t *call, const char *text, char **ret_name, const char **ret_id, gp_err_t *err)
 {
+    const auth_t *auth = call->data;
+    const gp_service_conf_t *conf = &auth->conf->service;
+    size_t len = strlen(conf->workspace_domain);
+    const char *id = gp_call_param(call, GP_PARAM_WORKSPACE);
+    char *end = NULL;
+    long number = 0;
+
+    if (strncmp(text, conf->workspace_domain, len) == 0 && text[len] == ':' && text[len + 1] >= '1' && text[len + 1] <= '9') {
+        number = strtol(text + len + 1, &end, 10);
+    }
+    if (end == NULL || *end != '\0' || number < conf->listener_first || number > conf->listener_last) {
+        return gp_err(err, GP_INVALID_ARGUMENT, "host: \"%.*s\" is not %s with a port from %lld to %lld", GP_HOST_MAX, text,
+                      conf->workspace_domain, (long long) conf->listener_first, (long long) conf->listener_last);
+    }
+    if (id == NULL || !gp_id_workspace_valid(id, strlen(id))) {
+        return gp_err(err, GP_INTERNAL, "the gateway does not say whose host that is: " GP_PARAM_WORKSPACE " of /api/handoff");
+    }
+    *ret_name = gp_arena_strdup(call->arena, text);
+    *ret_id = id;
+
+    return 0;
+}
+
+
+/* Whom a code is for: the host in lower case, in mode host without its port, and the workspace. */
+static int auth_handoff_host(const gp_call_t *call, const char *text, char **ret_name, const char **ret_id, gp_err_t *err)
+{
+    const auth_t *auth = call->data;
     const char *domain = auth->conf->service.workspace_domain;
     size_t len = strlen(text), name_len = 0, i;
+    gp_host_t host;
     char *name;
 
-    if (gp_host_parse(text, len, domain, strlen(domain), ret_host) < 0 || gp_host_strip_port(text, len, &name_len) < 0) {
+    if (auth->conf->service.listener_first != 0) {
+        return auth_handoff_listener(call, text, ret_name, ret_id, err);
+    }
+    if (gp_host_parse(text, len, domain, strlen(domain), &host) < 0 || gp_host_strip_port(text, len, &name_len) < 0) {
         return gp_err(err, GP_INVALID_ARGUMENT, "host: \"%.*s\" is not a workspace host below %s", GP_HOST_MAX, text, domain);
     }
-    name = gp_arena_strndup(arena, text, name_len);
+    name = gp_arena_strndup(call->arena, text, name_len);
     for (i = 0; i < name_len; i++) {
         name[i] = (char) tolower((unsigned char) name[i]);
     }
     *ret_name = name;
+    *ret_id = gp_arena_strdup(call->arena, host.id);
 
     return 0;
+}
+
+
+/* Where people find that host. */
+static const char *auth_handoff_origin(const gp_call_t *call, const char *name)
+{
+    const auth_t *auth = call->data;
+
+    return auth->conf->service.listener_first != 0 ? gp_arena_printf(call->arena, "%s://%s", auth->conf->service.external_scheme, name)
+                                                   : auth_origin(auth, call->arena, name);
 }
 
 
@@ -90,8 +135,8 @@ int auth_handoff(gp_call_t *call, gp_http_reply_t *reply, gp_err_t *err)
     char *nonce = gp_call_query(call, "nonce");
     char *path = gp_call_query(call, "path");
     char *secret = NULL, *digest = NULL, *name = NULL;
+    const char *workspace_id = NULL;
     auth_session_t session;
-    gp_host_t parsed;
     auth_code_t code;
     int rc;
 
@@ -101,7 +146,7 @@ int auth_handoff(gp_call_t *call, gp_http_reply_t *reply, gp_err_t *err)
     if (nonce == NULL || !auth_hex_digest_valid(nonce)) {
         return gp_err(err, GP_INVALID_ARGUMENT, "nonce: must be the SHA-256 of the nonce in hexadecimal digits");
     }
-    rc = auth_handoff_host(auth, host == NULL ? "" : host, call->arena, &name, &parsed, err);
+    rc = auth_handoff_host(call, host == NULL ? "" : host, &name, &workspace_id, err);
     if (rc == 0) {
         rc = auth_session_get(auth, call->credential_id, &session, err);
     }
@@ -116,7 +161,7 @@ int auth_handoff(gp_call_t *call, gp_http_reply_t *reply, gp_err_t *err)
         .digest = digest,
         .session_id = session.id,
         .host = name,
-        .workspace_id = parsed.id,
+        .workspace_id = gp_arena_strdup(call->arena, workspace_id),
         .nonce_digest = nonce,
         .path = gp_arena_strdup(call->arena, path != NULL && auth_path_valid(path) ? path : "/"),
         .expires_epoch_s = gp_clock_epoch_s() + GP_HANDOFF_CODE_TTL_S,
@@ -127,7 +172,7 @@ int auth_handoff(gp_call_t *call, gp_http_reply_t *reply, gp_err_t *err)
     }
 
     return auth_reply_redirect(call, reply,
-                               gp_arena_printf(call->arena, "%s" GP_PATH_HANDOFF "?code=%s", auth_origin(auth, call->arena, name), secret));
+                               gp_arena_printf(call->arena, "%s" GP_PATH_HANDOFF "?code=%s", auth_handoff_origin(call, name), secret));
 }
 
 

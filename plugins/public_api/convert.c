@@ -99,11 +99,9 @@ const char *pub_port_protocol_name(Gitpod__V1__WorkspacePort__Protocol protocol)
 }
 
 
-/* The URL of a port is the workspace's with the port in front of its host. */
-static Gitpod__V1__WorkspacePort *pub_port(gp_arena_t *arena, const pub_managed_t *managed, const Gitpod__Internal__V1__ManagedPort *port)
+static Gitpod__V1__WorkspacePort *pub_port(gp_arena_t *arena, const Gitpod__Internal__V1__ManagedPort *port)
 {
     Gitpod__V1__WorkspacePort *out = NEW(arena, WorkspacePort, workspace_port);
-    const char *host = strstr(managed->url, "://");
     size_t i;
 
     out->port = port->port;
@@ -114,9 +112,7 @@ static Gitpod__V1__WorkspacePort *pub_port(gp_arena_t *arena, const pub_managed_
             out->protocol = pub_protocols[i].protocol;
         }
     }
-    if (host != NULL) {
-        out->url = gp_arena_printf(arena, "%.*s%u-%s", (int) (host + 3 - managed->url), managed->url, port->port, host + 3);
-    }
+    out->url = port->url;
 
     return out;
 }
@@ -134,7 +130,7 @@ static Gitpod__V1__WorkspaceSpec *pub_spec(gp_arena_t *arena, const pub_managed_
     spec->n_ports = managed->n_ports;
     spec->ports = gp_arena_alloc(arena, (managed->n_ports + 1) * sizeof(*spec->ports));
     for (i = 0; i < managed->n_ports; i++) {
-        spec->ports[i] = pub_port(arena, managed, managed->ports[i]);
+        spec->ports[i] = pub_port(arena, managed->ports[i]);
     }
     spec->editor = NEW(arena, EditorReference, editor_reference);
     if (managed->instance != NULL) {

@@ -167,6 +167,7 @@ static void activity_one(wsm_t *m, const wsm_workspace_t *ws)
     }
     activity_editor(m, run, ws, activity.ide_restarts, arena);
     activity_heard(m, ws, &activity);
+    wsm_listener_tend(m, run, ws, arena);
     activity_idle(m, run, ws, arena);
 }
 

@@ -274,6 +274,10 @@ static int change_start(wsm_t *m, wsm_workspace_t *ws, gp_arena_t *arena, void *
     if (*ws->instance && ws->phase != WSM_PHASE_STOPPED) {
         return 1;
     }
+    rc = wsm_listener_assign(m, ws, 0, err);
+    if (rc < 0) {
+        return rc;
+    }
     gp_random_uuid(instance);
     ws->instance = gp_arena_strdup(arena, instance);
     ws->new_instance = true;
@@ -299,6 +303,7 @@ static int start_workspace(gp_call_t *call, const ProtobufCMessage *req, Protobu
     wsm_workspace_t ws;
     int rc = check_user(call, in->user_id, err);
 
+    rc = rc < 0 ? rc : wsm_listener_room(m, in->workspace_id, call->arena, err);
     rc = rc < 0 ? rc : wsm_change(m, in->workspace_id, call->arena, change_start, in->user_id, &ws, err);
     if (rc < 0) {
         return rc;
@@ -338,6 +343,8 @@ static int change_delete(wsm_t *m, wsm_workspace_t *ws, gp_arena_t *arena, void 
     }
     ws->deleted = WSM_DELETING;
     ws->request_key = "";
+    ws->new_listeners = ws->listeners.n > 0;
+    ws->listeners.n = 0;
     if (*ws->instance && ws->phase != WSM_PHASE_STOPPED) {
         ws->stop_immediately = true;
         wsm_set_phase(ws, WSM_PHASE_STOPPING);
@@ -408,6 +415,9 @@ static int update_port(gp_call_t *call, const ProtobufCMessage *req, ProtobufCMe
     int rc = check_user(call, in.user_id, err);
 
     rc = rc < 0 ? rc : wsm_change(call->data, in.workspace_id, call->arena, change_port, &in, &ws, err);
+    if (rc == 0 && wsm_mode_port(call->data)) {
+        wsm_tick(call->data); /* it gets a listener now */
+    }
     return rc < 0 ? rc : reply(call, &ws, res);
 }
 

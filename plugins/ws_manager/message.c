@@ -3,7 +3,6 @@
 
 #include "base/json.h"
 #include "rpc/utf8.h"
-#include "ports.h"
 #include "wsm.h"
 
 typedef Gitpod__Internal__V1__ManagedWorkspace managed_t;
@@ -47,9 +46,9 @@ static void fill_warnings(managed_t *msg, const char *json, gp_arena_t *arena)
     }
 }
 
-static void fill_ports(managed_t *msg, const char *json, gp_arena_t *arena)
+static void fill_ports(wsm_t *m, managed_t *msg, const wsm_workspace_t *ws, gp_arena_t *arena)
 {
-    gp_auto_json json_t *doc = wsm_ports_effective(json);
+    gp_auto_json json_t *doc = wsm_route_ports(m, ws);
     size_t n = json_array_size(doc);
 
     msg->ports = gp_arena_alloc(arena, (n + 1) * sizeof(*msg->ports));
@@ -63,6 +62,7 @@ static void fill_ports(managed_t *msg, const char *json, gp_arena_t *arena)
         port->port = (uint32_t) json_integer_value(json_object_get(entry, "port"));
         port->visible = visibility && strcmp(visibility, "public") == 0;
         port->protocol = text(protocol ? protocol : "http", arena);
+        port->url = text(wsm_url(m, ws, (int) port->port, arena), arena);
         msg->ports[msg->n_ports++] = port;
     }
 }
@@ -127,13 +127,13 @@ managed_t *wsm_message(wsm_t *m, const wsm_workspace_t *ws, gp_arena_t *arena)
     msg->context_url = text(ws->context_url, arena);
     msg->git = git_source(ws, arena);
     msg->class_id = text(ws->class_id, arena);
-    msg->url = gp_arena_printf(arena, "%s://%s%s", m->conf->service.external_scheme, ws->id, m->host_suffix);
+    msg->url = text(wsm_url(m, ws, 0, arena), arena);
     msg->creation_time = timestamp(ws->created_ms, arena);
     msg->commit = text(ws->commit, arena);
     msg->branch = text(ws->branch, arena);
     msg->deleted = ws->deleted != WSM_KEPT;
     fill_warnings(msg, ws->warnings, arena);
-    fill_ports(msg, ws->ports, arena);
+    fill_ports(m, msg, ws, arena);
     if (*ws->instance) {
         msg->instance = instance(m, ws, arena);
     }

@@ -11,7 +11,6 @@
 #include "base/log.h"
 #include "core/contract.h"
 #include "jose/digest.h"
-#include "ports.h"
 #include "wsm.h"
 
 #define ROUTE_CHECK_MS 3000
@@ -19,7 +18,7 @@
 #define ROUTE_ALL_MS 30000 /* all again, for what Redis lost unnoticed */
 
 /* NULL: out of memory, or no digest. */
-static char *route_json(const wsm_workspace_t *ws)
+static char *route_json(const wsm_t *m, const wsm_workspace_t *ws)
 {
     char digest[GP_SHA256_HEX_LEN + 1];
     gp_auto_json json_t *doc = NULL, *ports = NULL;
@@ -31,9 +30,12 @@ static char *route_json(const wsm_workspace_t *ws)
     if (gp_sha256_hex(ws->owner_token, strlen(ws->owner_token), digest) < 0) {
         return NULL;
     }
-    ports = wsm_ports_effective(ws->ports);
+    ports = wsm_route_ports(m, ws);
     doc = json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:O}", "version", (json_int_t) ws->version, "id", ws->id, "phase",
                     wsm_phase_name(ws->phase), "admission", "owner", "owner", ws->owner, "owner_token_sha256", digest, "ports", ports);
+    if (wsm_listener_number(m, ws, 0) != 0) {
+        json_object_set_new(doc, "listen", json_integer(wsm_listener_number(m, ws, 0)));
+    }
     if (*ws->instance) {
         json_object_set_new(doc, "instance", json_string(ws->instance));
     }
@@ -45,7 +47,7 @@ static char *route_json(const wsm_workspace_t *ws)
 
 static int route_write(wsm_t *m, const wsm_workspace_t *ws, gp_err_t *err)
 {
-    char *json = route_json(ws);
+    char *json = route_json(m, ws);
     int rc;
 
     if (!json) {
@@ -119,7 +121,7 @@ int wsm_route_snapshot(gp_snapshot_file_t *file, void *data, gp_err_t *err)
     int rc = wsm_store_list(m->db, false, arena, &list, err);
 
     for (int i = 0; rc == 0 && i < list.n; i++) {
-        char *json = route_json(&list.items[i]);
+        char *json = route_json(m, &list.items[i]);
 
         rc = json ? gp_snapshot_add(file, json, err)
                   : gp_err(err, GP_INTERNAL, "The route record of %s cannot be written", list.items[i].id);

@@ -49,7 +49,8 @@ static void env_fill(wsm_t *m, const wsm_workspace_t *ws, const char *ide_comman
     env_add(&env, "GITPOD_WORKSPACE_ID", ws->id);
     env_add(&env, "GITPOD_INSTANCE_ID", ws->instance);
     env_add(&env, "GITPOD_OWNER_ID", ws->owner);
-    env_add(&env, "GITPOD_WORKSPACE_URL", gp_arena_printf(arena, "%s://%s%s", m->conf->service.external_scheme, ws->id, m->host_suffix));
+    env_add(&env, "GITPOD_WORKSPACE_URL", wsm_url(m, ws, 0, arena));
+    env_add(&env, "GITPOD_PORT_URLS", wsm_mode_port(m) ? GP_DIR_INSTANCE "/" GP_FILE_PORTS_NAME : "");
     env_add(&env, "GITPOD_HOST", m->gateway_url);
     env_add(&env, "GITPOD_WORKSPACE_CLUSTER_HOST", m->conf->service.workspace_domain);
     env_add(&env, "GITPOD_REPO_ROOT", checkout);
@@ -120,20 +121,25 @@ int wsm_instance_dir_prepare(wsm_t *m, const wsm_workspace_t *ws, gp_arena_t *ar
     return dir_make(dir, err);
 }
 
-int wsm_instance_ready(wsm_t *m, const wsm_workspace_t *ws, const char *source, const char *location, gp_arena_t *arena, gp_err_t *err)
+int wsm_instance_write(wsm_t *m, const wsm_workspace_t *ws, const char *name, const char *text, gp_arena_t *arena, gp_err_t *err)
 {
     const char *dir = wsm_instance_dir(m, ws, arena);
-    const char *temporary = gp_arena_printf(arena, "%s/.ready.json.new", dir), *path = gp_arena_printf(arena, "%s/ready.json", dir);
-    gp_auto_json json_t *doc = json_pack("{s:s, s:s, s:s}", "instance", ws->instance, "source", source, "location", location);
-    char *text = json_dumps(doc, JSON_COMPACT);
-    gp_auto_free char *owned = text;
-    size_t len = text ? strlen(text) : 0;
+    const char *temporary = gp_arena_printf(arena, "%s/.%s.new", dir, name), *path = gp_arena_printf(arena, "%s/%s", dir, name);
+    size_t len = strlen(text);
     gp_auto_fd int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
-    if (fd < 0 || len == 0 || write(fd, owned, len) != (ssize_t) len || fchmod(fd, 0644) < 0 || rename(temporary, path) < 0) {
-        return gp_err_errno(err, errno, "Cannot write the go signal %s", path);
+    if (fd < 0 || write(fd, text, len) != (ssize_t) len || fchmod(fd, 0644) < 0 || rename(temporary, path) < 0) {
+        return gp_err_errno(err, errno, "Cannot write %s", path);
     }
     return 0;
+}
+
+int wsm_instance_ready(wsm_t *m, const wsm_workspace_t *ws, const char *source, const char *location, gp_arena_t *arena, gp_err_t *err)
+{
+    gp_auto_json json_t *doc = json_pack("{s:s, s:s, s:s}", "instance", ws->instance, "source", source, "location", location);
+    gp_auto_free char *text = json_dumps(doc, JSON_COMPACT);
+
+    return text ? wsm_instance_write(m, ws, "ready.json", text, arena, err) : gp_err(err, GP_RESOURCE_EXHAUSTED, "out of memory");
 }
 
 void wsm_instance_dir_remove(wsm_t *m, const wsm_workspace_t *ws, gp_arena_t *arena)
@@ -142,5 +148,7 @@ void wsm_instance_dir_remove(wsm_t *m, const wsm_workspace_t *ws, gp_arena_t *ar
 
     (void) unlink(gp_arena_printf(arena, "%s/ready.json", dir)); /* what is left is made anew at the next start */
     (void) unlink(gp_arena_printf(arena, "%s/.ready.json.new", dir));
+    (void) unlink(gp_arena_printf(arena, "%s/" GP_FILE_PORTS_NAME, dir));
+    (void) unlink(gp_arena_printf(arena, "%s/." GP_FILE_PORTS_NAME ".new", dir));
     (void) rmdir(dir);
 }

@@ -395,6 +395,7 @@ void wsm_start(wsm_t *m, wsm_run_t *run, const wsm_workspace_t *ws, gp_arena_t *
     wsm_content_end(&start);
     if (rc == 0) {
         start_report(&start, gp_clock_ms() - t0);
+        wsm_tick(m); /* its ports are asked for */
     } else if (rc > 0 || wsm_start_cancelled(&start)) {
         gp_log(GP_LOG_INFO, "start cancelled", "workspace", ws->id, "instance", ws->instance, NULL);
     } else {

@@ -3,8 +3,10 @@
  * content exists and an hour longer as a tombstone; an instance is one start of
  * it, the last is current, a few older ones are kept for people who ask why.
  */
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "core/contract.h"
 #include "store.h"
 
@@ -27,18 +29,37 @@ static const char *const migrations[] = {
     " stop_immediately INTEGER NOT NULL) STRICT;"
     "CREATE INDEX instance_workspace ON instance (workspace, started_ms);",
     "ALTER TABLE workspace ADD COLUMN ports TEXT NOT NULL DEFAULT '{}';",
+    "CREATE TABLE listener ("
+    " number INTEGER PRIMARY KEY, workspace TEXT REFERENCES workspace (id) ON DELETE SET NULL, port INTEGER NOT NULL,"
+    " used_ms INTEGER NOT NULL) STRICT;"
+    "CREATE UNIQUE INDEX listener_workspace ON listener (workspace, port) WHERE workspace IS NOT NULL;",
 };
 
 #define STORE_SELECT                                                                                                                       \
     "SELECT w.id, w.owner, w.name, w.pinned, w.context_url, w.git_uri, w.git_mode, w.git_target, w.git_location, w.git_full, w.class,"     \
     " w.editor, w.editor_version, w.warnings, w.git_user_name, w.git_user_email, w.owner_token, w.request_key,"                            \
     " coalesce(w.uid_slot, -1), w.created_ms, w.deleted_ms, w.deleted, w.version, w.commit_id, w.branch, w.ports,"                         \
+    " (SELECT group_concat(l.port || ':' || l.number, ' ') FROM listener l WHERE l.workspace = w.id),"                                     \
     " i.id, i.phase, i.phase_ms, i.started_ms, i.activity_ms, i.container, i.address, i.editor, i.failed, i.failed_reason, i.timeout,"     \
     " i.stop_immediately FROM workspace w LEFT JOIN instance i ON i.id = w.instance "
 
 int wsm_store_open(const char *path, gp_db_t **ret_db, gp_err_t *err)
 {
     return gp_db_open(path, migrations, (int) (sizeof(migrations) / sizeof(migrations[0])), ret_db, err);
+}
+
+/* "0:10000 3000:10001" */
+static void read_listeners(const char *text, wsm_listeners_t *ret)
+{
+    ret->n = 0;
+    while (text && *text && ret->n < WSM_LISTENERS_MAX) {
+        wsm_listener_t *item = &ret->items[ret->n++];
+        char *end;
+
+        item->port = (int) strtol(text, &end, 10);
+        item->number = (int) strtol(*end == ':' ? end + 1 : end, &end, 10);
+        text = *end == ' ' ? end + 1 : NULL;
+    }
 }
 
 static void read_row(const gp_row_t *row, gp_arena_t *arena, wsm_workspace_t *ws)
@@ -73,6 +94,7 @@ static void read_row(const gp_row_t *row, gp_arena_t *arena, wsm_workspace_t *ws
     ws->commit = TEXT();
     ws->branch = TEXT();
     ws->ports = TEXT();
+    read_listeners(gp_row_text(row, c++), &ws->listeners);
     ws->instance = TEXT();
     ws->phase = (int) gp_row_int(row, c++);
     ws->phase_ms = gp_row_int(row, c++);
@@ -240,11 +262,32 @@ static int save_instance(gp_db_t *db, const wsm_workspace_t *ws, gp_err_t *err)
         "ssi", ws->id, ws->id, (int64_t) STORE_INSTANCES_KEPT);
 }
 
+/* All anew; one that became somebody else's meanwhile fails the whole change. */
+static int save_listeners(gp_db_t *db, const wsm_workspace_t *ws, gp_err_t *err)
+{
+    int64_t now = gp_clock_epoch_ms(), changes = 1;
+    int rc = gp_db_exec(db, NULL, err, "UPDATE listener SET workspace = NULL, used_ms = ? WHERE workspace = ?", "is", now, ws->id);
+
+    for (int i = 0; rc == 0 && i < ws->listeners.n; i++) {
+        const wsm_listener_t *item = &ws->listeners.items[i];
+
+        rc = gp_db_exec(db, &changes, err,
+                        "INSERT INTO listener (number, workspace, port, used_ms) VALUES (?, ?, ?, ?) ON CONFLICT (number) DO UPDATE SET"
+                        " workspace = excluded.workspace, port = excluded.port, used_ms = excluded.used_ms WHERE workspace IS NULL",
+                        "isii", (int64_t) item->number, ws->id, (int64_t) item->port, now);
+        if (rc == 0 && changes == 0) {
+            return gp_err(err, GP_ABORTED, "Listener %d is another workspace's", item->number);
+        }
+    }
+    return rc;
+}
+
 static int save_in_transaction(gp_db_t *db, void *data, gp_err_t *err)
 {
     const wsm_workspace_t *ws = *(wsm_workspace_t *const *) data;
     int rc = *ws->instance ? save_instance(db, ws, err) : 0;
 
+    rc = rc < 0 || !ws->new_listeners ? rc : save_listeners(db, ws, err);
     if (rc < 0) {
         return rc;
     }
@@ -270,6 +313,47 @@ int wsm_store_save(gp_db_t *db, const wsm_workspace_t *ws, gp_err_t *err)
 int wsm_store_activity(gp_db_t *db, const char *instance, int64_t epoch_ms, gp_err_t *err)
 {
     return gp_db_exec(db, NULL, err, "UPDATE instance SET activity_ms = max(activity_ms, ?) WHERE id = ?", "is", epoch_ms, instance);
+}
+
+int wsm_store_free_listener(gp_db_t *db, int first, int last, int *ret_number, gp_err_t *err)
+{
+    *ret_number = 0;
+    return gp_db_query(
+        db, on_count, ret_number, 1, err,
+        "SELECT number FROM (WITH RECURSIVE range (number) AS (SELECT ? UNION ALL SELECT number + 1 FROM range WHERE number < ?)"
+        " SELECT r.number AS number, coalesce(l.used_ms, 0) AS used_ms FROM range r LEFT JOIN listener l ON l.number = r.number"
+        " WHERE l.workspace IS NULL ORDER BY used_ms, r.number LIMIT 1)",
+        "ii", (int64_t) first, (int64_t) last);
+}
+
+typedef struct {
+    gp_arena_t *arena;
+    const char *id;
+    wsm_listener_t item;
+} idle_t;
+
+static int on_idle(const gp_row_t *row, void *data, gp_err_t *err)
+{
+    idle_t *idle = data;
+
+    idle->id = gp_arena_strdup(idle->arena, gp_row_text(row, 0));
+    idle->item = (wsm_listener_t){.port = (int) gp_row_int(row, 1), .number = (int) gp_row_int(row, 2)};
+    return 0;
+}
+
+int wsm_store_idle_listener(gp_db_t *db, int first, int last, const char *except, gp_arena_t *arena, const char **ret_id,
+                            wsm_listener_t *ret, gp_err_t *err)
+{
+    idle_t idle = {.arena = arena};
+    int rc = gp_db_query(db, on_idle, &idle, 1, err,
+                         "SELECT w.id, l.port, l.number FROM listener l JOIN workspace w ON w.id = l.workspace"
+                         " LEFT JOIN instance i ON i.id = w.instance WHERE l.number BETWEEN ? AND ? AND coalesce(i.phase, 10) = 10"
+                         " AND w.id <> ? ORDER BY l.port = 0, coalesce(i.phase_ms, 0), l.number LIMIT 1",
+                         "iis", (int64_t) first, (int64_t) last, except);
+
+    *ret_id = idle.id;
+    *ret = idle.item;
+    return rc < 0 ? rc : idle.id == NULL;
 }
 
 int wsm_store_purge(gp_db_t *db, const char *id, gp_err_t *err)

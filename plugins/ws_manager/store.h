@@ -5,6 +5,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "listener.h"
 #include "store/db.h"
 
 /* Numbers of gitpod.internal.v1.Phase. */
@@ -54,6 +55,8 @@ typedef struct {
     const char *commit;
     const char *branch;
     const char *ports; /* JSON, see ports.h */
+    wsm_listeners_t listeners;
+    bool new_listeners; /* set by a change: they are written */
 
     const char *instance; /* "": never started */
     int phase;
@@ -91,4 +94,12 @@ int wsm_store_save(gp_db_t *db, const wsm_workspace_t *ws, gp_err_t *err) __attr
 int wsm_store_activity(gp_db_t *db, const char *instance, int64_t epoch_ms, gp_err_t *err) __attribute__((warn_unused_result));
 /* How many kept workspaces have an instance that is not active, or none. */
 int wsm_store_count_stopped(gp_db_t *db, int *ret_n, gp_err_t *err) __attribute__((warn_unused_result));
+/*
+ * A listener of the range that is nobody's: one never used before, else the one
+ * that is so longest. 0: there is none.
+ */
+int wsm_store_free_listener(gp_db_t *db, int first, int last, int *ret_number, gp_err_t *err) __attribute__((warn_unused_result));
+/* The stopped workspace that gives one of its own, and which. Positive: there is none but except. */
+int wsm_store_idle_listener(gp_db_t *db, int first, int last, const char *except, gp_arena_t *arena, const char **ret_id,
+                            wsm_listener_t *ret, gp_err_t *err) __attribute__((warn_unused_result));
 int wsm_store_purge(gp_db_t *db, const char *id, gp_err_t *err) __attribute__((warn_unused_result));

@@ -60,6 +60,25 @@ int wsm_supervisor_ide(const char *address, bool wait, bool (*cancelled)(void *)
     return 1;
 }
 
+int wsm_supervisor_ports(const char *address, int *ports, int max, gp_arena_t *arena, gp_err_t *err)
+{
+    json_t *doc = NULL;
+    int n = 0, rc = supervisor_get(address, "ports", SUPERVISOR_ASK_MS, NULL, NULL, arena, &doc, err);
+    gp_auto_json json_t *owned = doc;
+    const json_t *list = json_object_get(owned, "ports");
+
+    for (size_t i = 0; rc == 0 && n < max && i < json_array_size(list); i++) {
+        const json_t *entry = json_array_get(list, i);
+        json_int_t port = json_integer_value(json_object_get(entry, "localPort"));
+        const char *on_open = json_string_value(json_object_get(entry, "onOpen"));
+
+        if (port >= 1 && port <= 65535 && on_open && strcmp(on_open, "ignore") != 0) {
+            ports[n++] = (int) port;
+        }
+    }
+    return rc < 0 ? rc : n;
+}
+
 int wsm_supervisor_activity(const char *address, gp_arena_t *arena, wsm_activity_t *ret, gp_err_t *err)
 {
     json_t *doc = NULL;

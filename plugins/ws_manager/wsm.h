@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "base/json.h"
 #include "core/contract.h"
 #include "engine.h"
 #include "gitpod/internal/v1/ws_manager.pb-c.h"
@@ -75,6 +76,8 @@ typedef struct wsm_run {
     int ide_restarts, silent;
     char ide_instance[GP_INSTANCE_ID_LEN + 1];
     uint64_t ide_restarts_ms;
+    uint64_t urls_told; /* a hash of them */
+    int listener_fault; /* told in the log */
 } wsm_run_t;
 
 typedef struct {
@@ -177,6 +180,21 @@ void wsm_route_put(wsm_t *m, const wsm_workspace_t *ws);
 void *wsm_route_loop(void *data);
 int wsm_route_snapshot(gp_snapshot_file_t *file, void *data, gp_err_t *err);
 
+/* ---- listener.c, listener_assign.c: mode port ---- */
+bool wsm_mode_port(const wsm_t *m);
+/* Before a start: there is a listener for its editor, of a stopped workspace if need be. RESOURCE_EXHAUSTED names the setting. */
+int wsm_listener_room(wsm_t *m, const char *id, gp_arena_t *arena, gp_err_t *err);
+/* The listener of a port (0: the editor), 0: it has none. */
+int wsm_listener_number(const wsm_t *m, const wsm_workspace_t *ws, int port);
+/* In a change: a port (0: the editor) has a listener of the range. */
+int wsm_listener_assign(wsm_t *m, wsm_workspace_t *ws, int port, gp_err_t *err);
+/* Ports that programs of a running workspace serve have listeners, and those inside know them. */
+void wsm_listener_tend(wsm_t *m, wsm_run_t *run, const wsm_workspace_t *ws, gp_arena_t *arena);
+/* The "ports" of the route record, for the caller to release; NULL: out of memory. */
+json_t *wsm_route_ports(const wsm_t *m, const wsm_workspace_t *ws);
+/* Where people find the editor (port 0) or a port, with a slash at the end; empty: nowhere. */
+const char *wsm_url(const wsm_t *m, const wsm_workspace_t *ws, int port, gp_arena_t *arena);
+
 /* ---- event.c: what people are told, last of all ---- */
 void wsm_event_tell(wsm_t *m, const wsm_workspace_t *ws);
 void *wsm_event_loop(void *data);
@@ -205,6 +223,8 @@ const char *wsm_checkout(const wsm_workspace_t *ws, gp_arena_t *arena);
 /* Made fresh, without a go signal. */
 int wsm_instance_dir_prepare(wsm_t *m, const wsm_workspace_t *ws, gp_arena_t *arena, gp_err_t *err);
 int wsm_instance_ready(wsm_t *m, const wsm_workspace_t *ws, const char *source, const char *location, gp_arena_t *arena, gp_err_t *err);
+/* A file for those inside, whole at once. */
+int wsm_instance_write(wsm_t *m, const wsm_workspace_t *ws, const char *name, const char *text, gp_arena_t *arena, gp_err_t *err);
 void wsm_instance_dir_remove(wsm_t *m, const wsm_workspace_t *ws, gp_arena_t *arena);
 
 /* ---- supervisor.c ---- */
@@ -216,6 +236,8 @@ typedef struct {
 } wsm_activity_t;
 /* Positive: not yet, ask again; UNAVAILABLE with ECONNREFUSED: it does not listen (yet). */
 int wsm_supervisor_ide(const char *address, bool wait, bool (*cancelled)(void *), void *data, gp_arena_t *arena, gp_err_t *err);
+/* Ports that programs serve or .gitpod.yml names, at most max: how many. */
+int wsm_supervisor_ports(const char *address, int *ports, int max, gp_arena_t *arena, gp_err_t *err);
 int wsm_supervisor_activity(const char *address, gp_arena_t *arena, wsm_activity_t *ret, gp_err_t *err);
 
 /* ---- reconcile.c, activity.c ---- */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../workspace/port_url.h"
 #include "../../workspace/supervisor/port.h"
 #include "../../workspace/supervisor/request.h"
 
@@ -27,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (sup_port_parse_line(text, size & 1, &listener) == 1 && listener.port == 0) {
         __builtin_trap();
     }
-    (void) sup_port_url(text, 3000, url, sizeof(url));
+    (void) gp_port_url_join(text, 3000, url, sizeof(url));
     free(text);
 
     return 0;

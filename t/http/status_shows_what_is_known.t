@@ -25,7 +25,7 @@ is($r->{headers}{'cache-control'}, 'no-store', 'that nobody keeps');
 my $s = $r->{json};
 ok($s->{complete}, 'complete');
 like($s->{time}, qr/^\d{4}-\d\d-\d\dT/, 'with its time');
-is_deeply([sort map { $_->{name} } @{ $s->{checks} }], [sort qw(redis routes keys auth public_api ws_manager content ide)], 'every check of the configuration');
+is_deeply([sort map { $_->{name} } @{ $s->{checks} }], [sort qw(redis routes routes_age keys keys_age auth public_api ws_manager content ide)], 'every check of the configuration');
 ok($s->{redis}[0]{subscribed} && $s->{redis}[0]{routes_synced}, 'Redis is subscribed and was read');
 my ($feeder) = grep { $_->{task} eq 'feeds' } @{ $s->{workers} };
 is($feeder->{pid}, $s->{redis}[0]{lease}, 'by the worker that holds the lease');

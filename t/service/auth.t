@@ -264,6 +264,24 @@ is(($git->('GetGitToken', host => 'git.example.com:8443'))[0]{value}, 's3cret-to
 unlike($t->log('auth'), qr/s3cret|\Q$value\E|\Q$kept->{jwt}\E/, 'no secret is in the log');
 is($t->stop('auth'), 0, 'it ends on SIGTERM');
 
+# ---- mode port: a code is for a listener, and the gateway says whose it is ----
+$t->start('auth', '--listener-first', 10000, '--listener-last', 10099);
+my $port = sub {
+    my ($h, @param) = @_;
+    return $t->http('auth', 'GET', "/api/handoff?host=$h&nonce=" . sha256_hex($nonce) . '&path=%2F', @{ $kept->{param} }, @param);
+};
+my @whose = (GITPOD_WORKSPACE => 'acme-app-abcdefgh');
+$r = $port->('ws-gp.test:10005', @whose);
+($c) = "$r->{status} $r->{header}{location}" =~ m{^303 http://ws-gp\.test:10005/_gitpod/handoff\?code=([\w-]{43})$} or diag explain $r;
+(undef, $w) = claims($redeem->($c, 'ws-gp.test:10005')->{header}{'gitpod-workspace-token'});
+is("$w->{aud} $w->{ws}", 'ws-gp.test:10005 acme-app-abcdefgh', 'the token is for the listener, and for that workspace');
+($c) = $port->('ws-gp.test:10005', @whose)->{header}{location} =~ /code=(.*)/;
+is($redeem->($c, 'ws-gp.test:10006')->{status}, 403, 'a code is good at its listener only');
+is($port->($_, @whose)->{status}, 400, "refused: $_")
+    for 'ws-gp.test', 'ws-gp.test:', 'ws-gp.test:9999', 'ws-gp.test:10100', 'ws-gp.test:010005', 'ws-gp.test:10005x', 'ws-gp.test:%2B10005', 'evil.example:10005', 'acme-app-abcdefgh.ws-gp.test', 'ws-gp.test:10005@evil.example';
+is($port->('ws-gp.test:10005', @$_)->{status}, 500, 'a gateway that does not say whose it is: ' . ($_->[1] // 'nothing')) for [], [ GITPOD_WORKSPACE => '' ], [ GITPOD_WORKSPACE => 'A b' ];
+is($t->stop('auth'), 0, 'it ends');
+
 # ---- a key file that others may read ----
 chmod 0644, "$state/auth/vault.key";
 eval { $t->start('auth') };

@@ -86,7 +86,8 @@ def encode(w):
     return (field(1, w['id']) + field(2, w['owner']) + field(3, w['name']) + field(4, w['pinned']) + field(5, w['url']) + message(6, w['git'])
             + field(7, 'default') + field(8, f"http://{w['id']}.ws-gp.test:8080/") + message(11, instance) + field(12, w.get('deleted', False))
             + field(13, 'c' * 40) + field(14, 'main')
-            + b''.join(message(15, field(1, p) + field(2, v[0]) + field(3, v[1])) for p, v in sorted(w['ports'].items())))
+            + b''.join(message(15, field(1, p) + field(2, v[0]) + field(3, v[1])
+                               + field(4, f"http://{p}-{w['id']}.ws-gp.test:8080/")) for p, v in sorted(w['ports'].items())))
 
 
 def publish(w):

@@ -47,7 +47,8 @@ subtest 'ports' => sub {
     my $one = $w->create;
     my $update = sub { my ($port, %more) = @_; return $w->call('UpdatePort', { userId => $WsManager::OWNER, workspaceId => $one, port => $port, %more })->{data} };
     is_deeply($w->route($one)->{ports}, [], 'none is set');
-    is_deeply($update->(3000, visible => \1)->{workspace}{ports}, [ { port => 3000, visible => JSON::PP::true, protocol => 'http' } ], 'one becomes public');
+    is_deeply($update->(3000, visible => \1)->{workspace}{ports}, [ { port => 3000, visible => JSON::PP::true, protocol => 'http', url => "http://3000-$one.ws-gitpod.test:$w->{port}/" } ],
+        'one becomes public');
     my $route = $w->route($one);
     is_deeply($route->{ports}, [ { port => 3000, visibility => 'public', protocol => 'http' } ], 'its route record says so');
     $update->(3000, visible => \1);

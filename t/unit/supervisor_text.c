@@ -6,6 +6,7 @@
 #include "env.h"
 #include "gitconfig.h"
 #include "port.h"
+#include "../port_url.h"
 #include "probe.h"
 #include "request.h"
 #include "task.h"
@@ -56,10 +57,10 @@ static void ports(void)
        "::ffff:127.0.0.1 too");
     ok(sup_port_parse_line("  sl  local_address rem_address   st", 0, &l) == 0, "the heading is none");
     ok(sup_port_parse_line("   0: 0100", 0, &l) == 0, "half a line is none");
-    ok(sup_port_url("http://a.b:8080", 3000, url, sizeof(url)) == 0, "an URL of a port");
+    ok(gp_port_url_join("http://a.b:8080", 3000, url, sizeof(url)) == 0, "an URL of a port");
     is_str(url, "http://3000-a.b:8080", "has the port before the host");
-    ok(sup_port_url("a.b", 3000, url, sizeof(url)) < 0, "what is no URL gives none");
-    ok(sup_port_url("http://a-name-that-is-too-long-for-the-buffer-of-sixty-four-bytes", 3000, url, sizeof(url)) < 0,
+    ok(gp_port_url_join("a.b", 3000, url, sizeof(url)) < 0, "what is no URL gives none");
+    ok(gp_port_url_join("http://a-name-that-is-too-long-for-the-buffer-of-sixty-four-bytes", 3000, url, sizeof(url)) < 0,
        "nor what is too long");
 }
 

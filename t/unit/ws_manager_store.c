@@ -78,6 +78,58 @@ static void test_request_key(gp_db_t *db, gp_arena_t *arena)
     ok(wsm_store_save(db, &got, &err) == 0 && wsm_store_insert(db, &again, 9, &err) == 0, "a key that was given up can be used again");
 }
 
+static void listener(wsm_workspace_t *ws, int port, int number)
+{
+    ws->listeners.items[ws->listeners.n++] = (wsm_listener_t){.port = port, .number = number};
+    ws->new_listeners = true;
+}
+
+static void test_listeners(gp_db_t *db, gp_arena_t *arena)
+{
+    wsm_workspace_t a, b, got;
+    wsm_listener_t item;
+    const char *id = NULL;
+    int number = 0;
+
+    ok(wsm_store_get(db, "aa-aa-00000000", arena, &a, &err) == 0 && wsm_store_get(db, "dd-dd-00000000", arena, &b, &err) == 0 &&
+           a.listeners.n == 0,
+       "a workspace begins without listeners");
+    ok(wsm_store_free_listener(db, 10000, 10002, &number, &err) == 0 && number == 10000, "the first of the range is free");
+    listener(&a, 0, 10000);
+    listener(&a, 3000, 10001);
+    ok(wsm_store_save(db, &a, &err) == 0 && wsm_store_get(db, a.id, arena, &got, &err) == 0 && got.listeners.n == 2 &&
+           wsm_listeners_find(&got.listeners, 0) == 10000 && wsm_listeners_find(&got.listeners, 3000) == 10001,
+       "listeners are kept");
+    got.new_listeners = false;
+    got.listeners.n = 0;
+    ok(wsm_store_save(db, &got, &err) == 0 && wsm_store_get(db, a.id, arena, &got, &err) == 0 && got.listeners.n == 2,
+       "other changes leave them alone");
+    listener(&b, 0, 10001);
+    b.name = "changed";
+    is_int(wsm_store_save(db, &b, &err), -GP_ABORTED, "two workspaces never have one listener");
+    ok(wsm_store_get(db, b.id, arena, &got, &err) == 0 && got.listeners.n == 0 && strcmp(got.name, "n") == 0,
+       "and nothing else of such a change is kept");
+    b.listeners.n = 0;
+    listener(&b, 0, 10002);
+    is_int(wsm_store_save(db, &b, &err), 0, "the third of the range");
+    ok(wsm_store_free_listener(db, 10000, 10002, &number, &err) == 0 && number == 0, "then none is free");
+    ok(wsm_store_idle_listener(db, 10000, 10002, b.id, arena, &id, &item, &err) == 0 && strcmp(id, a.id) == 0 && item.port == 3000 &&
+           item.number == 10001,
+       "a stopped workspace gives one, of a port before its editor's");
+    ok(wsm_store_idle_listener(db, 10002, 10002, b.id, arena, &id, &item, &err) > 0, "not the one that asks, and none of another range");
+    wsm_listeners_remove(&a.listeners, 3000);
+    wsm_listeners_remove(&a.listeners, 4000);
+    is_int(a.listeners.n, 1, "a port is taken out");
+    ok(wsm_store_save(db, &a, &err) == 0 && wsm_store_free_listener(db, 10000, 10003, &number, &err) == 0 && number == 10003,
+       "one that was never used is taken before one that was");
+    ok(wsm_store_free_listener(db, 10000, 10002, &number, &err) == 0 && number == 10001, "else the one that is free longest");
+    listener(&b, 3000, 10001);
+    is_int(wsm_store_save(db, &b, &err), 0, "it becomes another's");
+    is_int(wsm_store_purge(db, b.id, &err), 0, "who is forgotten");
+    ok(wsm_store_free_listener(db, 10002, 10002, &number, &err) == 0 && number == 10002, "gives all of them back");
+    ok(wsm_store_insert(db, &b, 9, &err) == 0, "and can come again");
+}
+
 static void test_instances(gp_db_t *db, gp_arena_t *arena)
 {
     wsm_workspace_t ws, got;
@@ -124,6 +176,7 @@ int main(void)
     is_int(wsm_store_open(path, &db, &err), 0, "the database opens");
     test_slots(db, arena);
     test_request_key(db, arena);
+    test_listeners(db, arena);
     test_instances(db, arena);
     db = gp_db_close(db);
     is_int(wsm_store_open(path, &db, &err), 0, "and opens again");

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "../control.h"
+#include "../port_url.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/err.h"
@@ -166,17 +167,17 @@ static int gp_cli_info(int argc, char **argv)
 
 static int gp_cli_url(int argc, char **argv)
 {
-    const char *url = getenv("GITPOD_WORKSPACE_URL");
-    const char *host = url ? strstr(url, "://") : NULL;
+    const char *workspace = getenv("GITPOD_WORKSPACE_URL");
+    char url[GP_CLI_URL_MAX];
     unsigned long port;
     char *end;
 
-    if (!host) {
+    if (!workspace || !*workspace) {
         fprintf(stderr, "gp: GITPOD_WORKSPACE_URL is not set; gp works inside a running workspace\n");
         return 1;
     }
     if (argc == 0) {
-        printf("%s\n", url);
+        printf("%s\n", workspace);
         return 0;
     }
     port = strtoul(argv[0], &end, 10);
@@ -184,8 +185,11 @@ static int gp_cli_url(int argc, char **argv)
         fprintf(stderr, "gp: '%s' is not a port; give a number from 1 to 65535\n", argv[0]);
         return 2;
     }
-    host += 3;
-    printf("%.*s%lu-%s\n", (int) (host - url), url, port, host);
+    if (gp_port_url((unsigned) port, url, sizeof(url)) < 0) {
+        fprintf(stderr, "gp: port %lu has no address yet; start the program that listens there, and ask again in a few seconds\n", port);
+        return 1;
+    }
+    printf("%s\n", url);
 
     return 0;
 }

@@ -9,6 +9,7 @@
 #include "forward.h"
 #include "loop.h"
 #include "port.h"
+#include "../port_url.h"
 
 #define SUP_PORT_SCAN_MS 2000
 #define SUP_PORT_LINES_MAX 16384 /* sockets of a container that are looked at */
@@ -18,21 +19,6 @@ static const gp_yml_t *sup_port_yml;
 static sup_timer_t sup_port_timer;
 static sup_listener_t sup_ports[SUP_PORTS_MAX]; /* by number, each once, where is the union */
 static size_t sup_ports_n;
-
-
-int sup_port_url(const char *url, unsigned port, char *dst, size_t size)
-{
-    const char *host = strstr(url, "://");
-    int n;
-
-    if (!host || host == url) {
-        return -GP_INVALID_ARGUMENT;
-    }
-    host += 3;
-    n = snprintf(dst, size, "%.*s%u-%s", (int) (host - url), url, port, host);
-
-    return n < 0 || (size_t) n >= size ? -GP_INVALID_ARGUMENT : 0;
-}
 
 
 static uint8_t sup_port_where6(const char *address)
@@ -200,15 +186,12 @@ static void sup_port_describe(json_t *list, unsigned port)
 {
     const gp_yml_port_t *config = sup_port_config(port);
     enum gp_yml_on_open on_open = config ? config->on_open : port <= 10000 ? GP_YML_NOTIFY_PRIVATE : GP_YML_IGNORE;
-    const char *base = getenv("GITPOD_WORKSPACE_URL");
     char url[SUP_PORT_URL_MAX] = "";
 
     if (on_open == GP_YML_IGNORE_COMPLETELY) {
         return;
     }
-    if (base) {
-        (void) sup_port_url(base, port, url, sizeof(url)); /* a URL we cannot read gives none */
-    }
+    (void) gp_port_url(port, url, sizeof(url)); /* it may have none yet */
     (void) json_array_append_new(list, json_pack("{s:i, s:b, s:s, s:s, s:s, s:{s:s, s:s, s:s, s:s}}", "localPort", (int) port, "served",
                                                  sup_port_served(port) != NULL, "name", config && config->name ? config->name : "",
                                                  "description", config && config->description ? config->description : "", "onOpen",

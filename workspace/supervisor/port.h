@@ -25,5 +25,3 @@ void sup_port_start(const gp_yml_t *yml);
 json_t *sup_port_status(void);
 /* Pure: one line of /proc/net/tcp or tcp6. 1: a listener, 0: something else. */
 int sup_port_parse_line(const char *line, int v6, sup_listener_t *ret_listener);
-/* Pure: "http://<port>-<host of url>"; 0 or -GP_INVALID_ARGUMENT. */
-int sup_port_url(const char *url, unsigned port, char *dst, size_t size);

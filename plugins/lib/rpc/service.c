@@ -30,6 +30,9 @@ static const gp_option_t gp_service_options[] = {
     {"workspace-domain", GP_OPT_STRING, offsetof(gp_service_conf_t, workspace_domain), "", "", 0, 0,
      "Domain that workspaces are below; empty: ws-<domain>."},
     {"port", GP_OPT_INT, offsetof(gp_service_conf_t, port), "", "8080", 1, 65535, "Public port of the gateway."},
+    {"listener-first", GP_OPT_INT, offsetof(gp_service_conf_t, listener_first), "", "0", 0, 65535,
+     "Mode port: the first of the gateway's listeners of workspaces; 0: mode host."},
+    {"listener-last", GP_OPT_INT, offsetof(gp_service_conf_t, listener_last), "", "0", 0, 65535, "Mode port: the last one."},
     {"listen", GP_OPT_STRING, offsetof(gp_service_conf_t, listen), "", "", 0, 0, "FastCGI socket; empty: <run>/<service>/fcgi.sock."},
     {"threads", GP_OPT_INT, offsetof(gp_service_conf_t, threads), "", "8", 1, GP_POOL_THREADS_MAX, "Threads that run handlers."},
     {"log-level", GP_OPT_STRING, offsetof(gp_service_conf_t, log_level), "", "info", 0, 0, "debug, info, warn or error."},
@@ -83,6 +86,12 @@ static int gp_service_check_conf(const gp_service_def_t *def, gp_service_conf_t 
 
     if (strcmp(conf->external_scheme, "http") != 0 && strcmp(conf->external_scheme, "https") != 0) {
         return gp_err(err, GP_INVALID_ARGUMENT, "option external-scheme: \"%s\" is neither http nor https", conf->external_scheme);
+    }
+
+    if (conf->listener_first != 0 && (conf->listener_first < GP_LISTENER_MIN || conf->listener_last < conf->listener_first ||
+                                      conf->listener_last - conf->listener_first >= GP_LISTENERS_MAX)) {
+        return gp_err(err, GP_INVALID_ARGUMENT, "option listener-last: %lld to %lld is no range of at most %d ports from %d on",
+                      (long long) conf->listener_first, (long long) conf->listener_last, GP_LISTENERS_MAX, GP_LISTENER_MIN);
     }
 
     if (conf->workspace_domain[0] == '\0') {

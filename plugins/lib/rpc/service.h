@@ -112,6 +112,8 @@ typedef struct {
     char *domain; /* --domain */
     char *workspace_domain; /* --workspace-domain */
     int64_t port; /* --port: the public one */
+    int64_t listener_first; /* --listener-first: of mode port; 0: mode host */
+    int64_t listener_last; /* --listener-last */
     char *listen; /* --listen: FastCGI socket; default <run>/<service>/fcgi.sock */
     int64_t threads; /* --threads: pool size, default 8 */
     char *log_level; /* --log-level */

@@ -1,0 +1,104 @@
+#!/usr/bin/perl
+# Mode port: each editor and each port has a listener, nobody two have the same
+# one, they outlive stops and crashes, and a range that is full says so.
+use strict;
+use warnings;
+use lib 't/lib';
+use Test::More;
+use WsManager;
+
+my $m = WsManager->new('listener-first' => 10000, 'listener-last' => 10002, 'external-scheme' => 'https');
+$m->start_engine;
+$m->start_redis;
+$m->start_peers;
+$m->start_service;
+
+sub run { my ($id) = @_; my $r = $m->start($id); return $r->{status} == 200 ? $m->wait_phase($id, 'RUNNING') : $r }
+sub listen_of { my ($id) = @_; my $route = $m->route($id); return join ' ', $route->{listen} // 'none', map { "$_->{port}:" . ($_->{listen} // 'none') } @{ $route->{ports} } }
+sub becomes {
+    my ($id, $want, $what) = @_;
+    $m->wait_for(10, $what, sub { listen_of($id) eq $want });
+    is(listen_of($id), $want, $what);
+}
+
+my ($a, $b, $c) = map { $m->create } 1 .. 3;
+is(listen_of($a), 'none', 'who was never started has no listener');
+is($m->workspace($a)->{url}, undef, 'and no URL');
+my $ws = run($a);
+is(listen_of($a), '10000', 'the editor has the first of the range');
+is($ws->{url}, 'https://ws-gitpod.test:10000/', 'which its URL names');
+is($m->inside($a, '/.supervisor/gp url', 33333), "https://ws-gitpod.test:10000/\n", 'inside too');
+run($b);
+is(listen_of($b), '10001', 'the next one the next');
+
+# a port
+like($m->inside($a, '/.supervisor/gp url 8000', 33333), qr/^gp: port 8000 has no address yet; start the program/, 'a port where nobody listens has no address');
+$m->inside($a, 'cd / && (setsid python3 -m http.server 8000 >/dev/null 2>&1 &)', 33333);
+becomes($a, '10000 8000:10002', 'a port that a program serves gets a listener');
+$ws = $m->workspace($a);
+is_deeply($ws->{ports}, [{ port => 8000, protocol => 'http', url => 'https://ws-gitpod.test:10002/' }], 'which the API tells');
+ok($m->wait_for(10, 'its URL inside', sub { $m->inside($a, '/.supervisor/gp url 8000', 33333) eq "https://ws-gitpod.test:10002/\n" }), 'gp url tells it');
+like($m->inside($a, '/.supervisor/gp ports list', 33333), qr{8000\b.*https://ws-gitpod\.test:10002/}, 'so does gp ports list');
+my $version = $m->route($a)->{version};
+is($m->call('UpdatePort', { userId => $WsManager::OWNER, workspaceId => $a, port => 8000, visible => JSON::PP::true })->{status}, 200, 'it is shared');
+becomes($a, '10000 8000:10002', 'it keeps its listener');
+is($m->route($a)->{ports}[0]{visibility}, 'public', 'and is public');
+
+# full
+my $r = $m->start($c);
+is($r->{status}, 429, 'no listener is left for a third');
+is($r->{data}{code}, 'resource_exhausted', 'that is: exhausted');
+like($r->{data}{message}, qr/All 3 ports of workspaces are in use: stop a workspace, or make GITPOD_PORT_RANGE \(10000-10002\) larger/, 'with what to do');
+is($m->phase($c), 'none', 'and nothing began');
+$m->inside($b, 'cd / && (setsid python3 -m http.server 8000 >/dev/null 2>&1 &)', 33333);
+ok($m->wait_for(10, 'the log', sub { WsManager::slurp("$m->{dir}/service.log") =~ /a port has no listener.*GITPOD_PORT_RANGE/ }), 'a port without one is in the log');
+is($m->phase($b), 'PHASE_RUNNING', 'its workspace runs on');
+
+# stops keep them, until somebody needs one
+$m->stop($b);
+$m->wait_phase($b, 'STOPPED');
+is(listen_of($b), '10001', 'a stopped workspace keeps its listener');
+is($m->workspace($b)->{url}, 'https://ws-gitpod.test:10001/', 'so links to it, and wake, work');
+run($b);
+is(listen_of($b), '10001', 'and has it again');
+$m->stop($b);
+$m->wait_phase($b, 'STOPPED');
+$version = $m->route($b)->{version};
+run($c);
+is(listen_of($c), '10001', 'unless another one needs it');
+is(listen_of($b), 'none', 'then the stopped one has none');
+cmp_ok($m->route($b)->{version}, '>', $version, 'and the gateway hears of it');
+is($m->start($b)->{status}, 429, 'it cannot start now');
+
+# crashes
+$m->kill_child('service', 'KILL');
+$m->start_service;
+ok($m->wait_for(10, 'the service', sub { $m->phase($a) eq 'PHASE_RUNNING' }), 'the service comes back');
+is(listen_of($a), '10000 8000:10002', 'everybody has what it had');
+is(listen_of($c), '10001', 'the other one, too');
+is($m->snapshot($c)->{listen}, 10001, 'and the snapshot says so');
+
+# a deletion gives all back
+is($m->call('DeleteWorkspace', { userId => $WsManager::OWNER, workspaceId => $a })->{status}, 200, 'a workspace goes');
+$r = {};
+$m->wait_for(10, 'room', sub { $r = $m->start($b); $r->{status} == 200 });
+is($r->{status}, 200, 'its listeners are free at once');
+$m->wait_phase($b, 'RUNNING');
+like(listen_of($b), qr/^1000[02]\b/, 'and another one has one');
+
+# another range
+$m->kill_child('service');
+$m->{option}{"listener-$_->[0]"} = $_->[1] for ['first', 11000], ['last', 11009];
+$m->start_service;
+$m->wait_for(15, 'the new range', sub { listen_of($c) =~ /^1100\d/ });
+like(listen_of($c), qr/^1100\d/, 'with another range what runs gets others');
+
+# mode host again
+$m->kill_child('service');
+delete $m->{option}{"listener-$_"} for qw(first last);
+$m->start_service;
+is($m->workspace($c)->{url}, "https://$c.ws-gitpod.test:$m->{port}/", 'in mode host there are names again');
+$m->kill_child('service');
+my $said = qx('$WsManager::BUILD/c/plugins/ws_manager/ws_manager' --listener-first 10000 --listener-last 11000 2>&1);
+like($said, qr/option listener-last: 10000 to 11000 is no range of at most 1000 ports from 1024 on/, 'a range that is too large is refused');
+done_testing();
