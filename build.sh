@@ -15,6 +15,8 @@ cd "$TOP"
 . "$TOP/conf/setup/deps.sh"
 # shellcheck source=conf/setup/services.sh
 . "$TOP/conf/setup/services.sh"
+# shellcheck source=conf/setup/gateways.sh
+. "$TOP/conf/setup/gateways.sh"
 # shellcheck source=conf/setup/compile.sh
 . "$TOP/conf/setup/compile.sh"
 # shellcheck source=conf/setup/install.sh
@@ -30,7 +32,7 @@ Usage: ./build.sh COMMAND
   down          stop workspaces and services; the state stays
   status        what runs, since when, with how much memory
   reload        nginx reads its configuration and certificates again
-  drain         take the gateway out of its load balancer, then stop it
+  drain [1|2]   take a gateway out of its load balancer, then stop it
   login-link    a fresh one-time log-in link of the administrator (1 hour)
   token [NAME]  a new personal access token of the administrator
   rotate-keys   a new key signs from now on; the old one still verifies
@@ -58,6 +60,9 @@ Environment (default):
   GITPOD_DOMAIN (gitpod.localhost), GITPOD_WORKSPACE_DOMAIN (ws-\$GITPOD_DOMAIN)
   GITPOD_MODE (host)                     port: no wildcard (docs/operators/port-mode.md)
   GITPOD_PORT_RANGE (10000-10099)        mode port: listeners of workspaces
+  GITPOD_GATEWAY_PORTS (none)            "8081 8082": two gateways there, behind your load
+                                         balancer on GITPOD_PORT (docs/operators/second-gateway.md)
+  GITPOD_BALANCER (127.0.0.1)            its address or network, with GITPOD_GATEWAY_PORTS
   GITPOD_DRAIN_DELAY (5)                 seconds from 503 at /ready to the stop
   GITPOD_DRAIN_TIMEOUT (30)              seconds that open WebSockets get then
   GITPOD_IDLE_TIMEOUT (1800)             seconds until an unused workspace stops
@@ -106,7 +111,7 @@ configure_instance() {
 # restarts that service and no other. Workspaces stay.
 service_version() {
     case $1 in
-    nginx) cat "$BUILD/module/ngx_http_gitpod_module.so" "$BUILD/c/proto/callers.map" "$GITPOD_RUN"/conf/nginx*.conf "$SV/nginx/run" ;;
+    nginx*) cat "$BUILD/module/ngx_http_gitpod_module.so" "$BUILD/c/proto/callers.map" "$(with_gateway "$1" gateway_run)"/conf/nginx*.conf "$SV/$1/run" ;;
     redis) cat "$GITPOD_RUN/conf/redis.conf" "$GITPOD_STATE/secrets/redis.acl" "$SV/redis/run" ;;
     engine) cat "$GITPOD_RUN/conf/containers.conf" "$GITPOD_RUN/conf/storage.conf" "$SV/engine/run" ;;
     *) cat "$BUILD/c/plugins/$1/$1" "$GITPOD_RUN/conf/$1.conf" "$SV/$1/run" ;;
@@ -115,18 +120,17 @@ service_version() {
 
 remember_versions() {
     local s
-    for s in engine redis "${SERVICES[@]}" nginx; do
+    for s in engine redis "${SERVICES[@]}" "${GATEWAYS[@]}"; do
         service_version "$s" > "$SV/$s/version"
     done
 }
 
 restart_changed() {
     local s
-    for s in engine redis "${SERVICES[@]}" nginx; do
+    for s in engine redis "${SERVICES[@]}" "${GATEWAYS[@]}"; do
         if [ "$(service_version "$s")" != "$(cat "$SV/$s/version" 2> /dev/null)" ]; then
             echo "restarting $s"
-            [ "$s" != nginx ] || stop_nginx_at_once
-            sv -w 40 restart "$SV/$s" || sv -w 10 force-restart "$SV/$s"
+            restart_service "$s"
         elif ! service_runs "$s"; then
             echo "starting $s" # after a drain
             sv -w 10 start "$SV/$s"
@@ -135,12 +139,27 @@ restart_changed() {
     remember_versions
 }
 
+# One of two gateways hands over to the other; the next one waits for it.
+restart_service() {
+    case $1 in
+    nginx*)
+        if two_gateways; then
+            sv -w $((GITPOD_DRAIN_DELAY + GITPOD_DRAIN_TIMEOUT + 10)) restart "$SV/$1"
+            wait_until 60 with_gateway "$1" probe ready || die "$1 is not ready after its restart: see $GITPOD_STATE/log/$1"
+            return
+        fi
+        stop_nginx_at_once "$1"
+        ;;
+    esac
+    sv -w 40 restart "$SV/$1" || sv -w 10 force-restart "$SV/$1"
+}
+
 # Past the drain of control/t: who restarts or stops the whole instance has
 # nobody to hand over to, and would only wait.
 stop_nginx_at_once() {
     local pid
-    pid=$(cat "$SV/nginx/supervise/pid" 2> /dev/null) && [ -n "$pid" ] || return 0
-    sv once "$SV/nginx" > /dev/null
+    pid=$(cat "$SV/$1/supervise/pid" 2> /dev/null) && [ -n "$pid" ] || return 0
+    sv once "$SV/$1" > /dev/null
     kill -TERM "$pid" 2> /dev/null || return 0
     wait_until 35 gone "$pid" || echo "nginx (pid $pid) does not end on SIGTERM"
 }
@@ -176,8 +195,10 @@ stop_services() {
     local pid s
     pid=$(supervisor_pid) || return 0
     # The door first, then what is behind it, the feed and the engine last.
-    stop_nginx_at_once
-    for s in nginx "${SERVICES[@]}" redis engine; do
+    for s in "${GATEWAYS[@]}"; do
+        stop_nginx_at_once "$s"
+    done
+    for s in "${GATEWAYS[@]}" "${SERVICES[@]}" redis engine; do
         sv -w 35 force-stop "$SV/$s" || true
     done
     kill -HUP "$pid"
@@ -206,7 +227,7 @@ cmd_down() {
     need_root down
     ensure_network_names
     if supervisor_pid > /dev/null; then
-        if [ -S "$GITPOD_RUN/gateway/admin/gateway.sock" ] && probe live; then
+        if any_gateway_answers; then
             step 'workspaces stopped' stop_workspaces
         fi
         step 'services stopped' stop_services
@@ -229,7 +250,7 @@ cmd_status() {
     fi
     need_root status
     printf '%-12s %-8s %8s %-20s %10s\n' SERVICE STATE PID SINCE 'MEMORY KB'
-    for s in nginx "${SERVICES[@]}" redis engine; do
+    for s in "${GATEWAYS[@]}" "${SERVICES[@]}" redis engine; do
         pid=$(cat "$SV/$s/supervise/pid" 2> /dev/null || true)
         if [ -z "$pid" ]; then
             printf '%-12s %-8s\n' "$s" down
@@ -244,7 +265,7 @@ cmd_status() {
         printf '%-12s %-8s %8s %-20s %10s\n' "$s" run "$pid" "$since" "$pss"
     done
     printf '%-12s %-8s %8s %-20s %10s\n\n' total '' '' '(PSS)' "$total"
-    printf 'ready: %s   %s/   state: %s\n' "$(probe ready && echo yes || echo no)" "$EXTERNAL_URL" "$GITPOD_STATE"
+    printf 'ready: %s   %s/   state: %s\n' "$(gateways_ready && echo yes || echo no)" "$EXTERNAL_URL" "$GITPOD_STATE"
     admin WorkspaceManagerService ListWorkspaces '{"limit":2048}' |
         jq -r '.workspaces[]? | [.id, ((.instance.phase // "PHASE_STOPPED") | ltrimstr("PHASE_") | ascii_downcase), (.contextUrl // "")] | @tsv' |
         sed 's/^/workspace  /'
@@ -252,9 +273,17 @@ cmd_status() {
 
 # What a load balancer needs: 503 at /ready, time to see it, then the stop.
 cmd_drain() {
+    local g
     need_root drain
-    service_runs nginx || die "the gateway does not run here (state: $GITPOD_STATE)"
-    step 'gateway drained and stopped' sv -w $((GITPOD_DRAIN_DELAY + GITPOD_DRAIN_TIMEOUT + 10)) stop "$SV/nginx"
+    case $#:${1:-1} in
+    *:2) two_gateways || die "there is no second gateway (GITPOD_GATEWAY_PORTS is not set)" ;;
+    0:1) ! two_gateways || die "there are two gateways: ./build.sh drain 1 or ./build.sh drain 2" ;;
+    1:1) ;;
+    *) die "drain takes the gateway's number, 1 or 2, not '$*'" ;;
+    esac
+    g=${GATEWAYS[${1:-1} - 1]}
+    service_runs "$g" || die "the gateway does not run here (state: $GITPOD_STATE)"
+    step 'gateway drained and stopped' sv -w $((GITPOD_DRAIN_DELAY + GITPOD_DRAIN_TIMEOUT + 10)) stop "$SV/$g"
     echo "It starts again with ./build.sh up"
 }
 
@@ -301,11 +330,16 @@ flag_set() {
 
 # After a renewal: new connections get the new certificate.
 cmd_reload() {
+    local g
     need_root reload
     service_runs nginx || die "nginx does not run here: start it with ./build.sh up"
     check_certificates
-    nginx -t -q -e stderr -c "$GITPOD_RUN/conf/nginx.conf" || die "nginx refuses its configuration (above): nothing was changed"
-    sv hup "$SV/nginx" > /dev/null
+    for g in "${GATEWAYS[@]}"; do
+        nginx -t -q -e stderr -c "$(with_gateway "$g" gateway_run)/conf/nginx.conf" || die "nginx refuses its configuration (above): nothing was changed"
+    done
+    for g in "${GATEWAYS[@]}"; do
+        sv hup "$SV/$g" > /dev/null
+    done
     echo 'reloaded'
 }
 
@@ -344,7 +378,7 @@ main() {
     login-link) cmd_login_link ;;
     token) cmd_token "$@" ;;
     rotate-keys) cmd_rotate_keys ;;
-    drain) cmd_drain ;;
+    drain) cmd_drain "$@" ;;
     flag) cmd_flag "$@" ;;
     install) cmd_install ;;
     configure) cmd_configure ;;

@@ -10,6 +10,7 @@ _gitpod() {
         top=$(dirname "$(readlink -f "$(command -v "${COMP_WORDS[0]}")")")
         case ${COMP_WORDS[1]} in
         test) names="quick all $(cd "$top" 2> /dev/null && compgen -G 't/*/*.t')" ;;
+        drain) names='1 2' ;;
         flag) [ "$COMP_CWORD" != 2 ] || names='list set delete' ;;
         bench) names=$(cd "$top" 2> /dev/null && compgen -G 'bench/*.sh' | sed 's|^bench/||; s|\.sh$||') ;;
         esac

@@ -81,6 +81,7 @@ check_settings() {
     check_ports_differ GITPOD_PORT GITPOD_PROBE_PORT GITPOD_GRPC_PORT GITPOD_HTTP_PORT
     check_tls_settings
     check_mode_settings
+    check_gateway_settings
     { [[ $GITPOD_DRAIN_DELAY =~ ^[0-9]{1,2}$ ]] && ((10#$GITPOD_DRAIN_DELAY <= 60)); } ||
         die "GITPOD_DRAIN_DELAY is '$GITPOD_DRAIN_DELAY': it must be 0 to 60 seconds"
     [[ $GITPOD_DRAIN_TIMEOUT =~ ^[1-9][0-9]{0,2}$ && $GITPOD_DRAIN_TIMEOUT -le 600 ]] ||
@@ -177,7 +178,7 @@ render() {
         -e "s|@DOMAIN@|$GITPOD_DOMAIN|g" -e "s|@WORKSPACE_DOMAIN@|$GITPOD_WORKSPACE_DOMAIN|g" \
         -e "s|@EXTERNAL_URL@|$EXTERNAL_URL|g" -e "s|@EXTERNAL_SCHEME@|$SCHEME|g" -e "s|@INSTALLATION@|$INSTALLATION|g" \
         -e "s|@MODULE@|$BUILD/module/ngx_http_gitpod_module.so|g" -e "s|@DASHBOARD@|$BUILD/dashboard|g" \
-        -e "s|@CALLERS_MAP@|$BUILD/c/proto/callers.map|g" -e "s|@WORKERS@|$(nproc)|g" -e "s|@ZONE_SIZE@|80m|g" \
+        -e "s|@CALLERS_MAP@|$BUILD/c/proto/callers.map|g" -e "s|@BALANCER@|$GITPOD_BALANCER|g" -e "s|@WORKERS@|$(nproc)|g" -e "s|@ZONE_SIZE@|80m|g" \
         -e "s|@DRAIN_DELAY@|$GITPOD_DRAIN_DELAY|g" -e "s|@DRAIN_TIMEOUT@|$GITPOD_DRAIN_TIMEOUT|g" \
         -e "s|@SUPERVISOR_DIR@|$BUILD/supervisor|g" -e "s|@IDE_DIR@|$(ide_dir)|g" \
         -e "s|@BRIDGE@|${BRIDGE:-}|g" -e "s|@SUBNET@|${SUBNET:-}|g" -e "s|@CIDR@|${SUBNET:-}|g" -e "s|@NETWORK@|${NETWORK:-}|g" \

@@ -36,8 +36,10 @@ install_units() {
     for unit in "$TOP"/conf/systemd/*.in; do
         sed "s|@TOP@|$1|g" "$unit" > "$dir/$(basename "$unit" .in)"
     done
-    mkdir -p "$dir/gitpod@nginx.service.d"
-    mv "$dir/nginx-drain.conf" "$dir/gitpod@nginx.service.d/drain.conf"
+    for unit in nginx nginx2; do
+        install -D -m 644 "$dir/nginx-drain.conf" "$dir/gitpod@$unit.service.d/drain.conf"
+    done
+    rm "$dir/nginx-drain.conf"
     echo "installed. Start with: systemctl daemon-reload && systemctl enable --now gitpod.target"
     echo "without systemd:       gitpod up"
 }

@@ -16,7 +16,7 @@ set_mode() {
     LISTENER_FIRST=0
     LISTENER_LAST=0
     WORKSPACE_LISTEN=$LISTEN
-    WORKSPACE_NAMES=*.$GITPOD_WORKSPACE_DOMAIN
+    WORKSPACE_NAMES="*.$GITPOD_WORKSPACE_DOMAIN"
     WORKSPACE_HTTP_NAMES=$WORKSPACE_NAMES
     WORKSPACE_EXAMPLE=3000-example.$GITPOD_WORKSPACE_DOMAIN # in the certificate of W
     mode_port || return 0
@@ -37,7 +37,7 @@ check_mode_settings() {
         [ -z "$GITPOD_PORT_RANGE" ] || die "GITPOD_PORT_RANGE is set but GITPOD_MODE is not port: set that too, or neither"
         return
     fi
-    [[ $GITPOD_PORT_RANGE =~ ^[1-9][0-9]{3,4}-[1-9][0-9]{3,4}$ ]] && ((LISTENER_FIRST >= LISTENER_MIN && LISTENER_LAST <= 65535 && LISTENER_FIRST < LISTENER_LAST)) ||
+    { [[ $GITPOD_PORT_RANGE =~ ^[1-9][0-9]{3,4}-[1-9][0-9]{3,4}$ ]] && ((LISTENER_FIRST >= LISTENER_MIN && LISTENER_LAST <= 65535 && LISTENER_FIRST < LISTENER_LAST)); } ||
         die "GITPOD_PORT_RANGE is '$GITPOD_PORT_RANGE': it must be two ports from $LISTENER_MIN to 65535 like 10000-10099, the lower first"
     ((LISTENER_LAST - LISTENER_FIRST < LISTENERS_MAX)) || die "GITPOD_PORT_RANGE is '$GITPOD_PORT_RANGE': at most $LISTENERS_MAX ports"
     for v in GITPOD_PORT GITPOD_PROBE_PORT GITPOD_GRPC_PORT GITPOD_HTTP_PORT; do

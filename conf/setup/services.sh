@@ -41,18 +41,16 @@ ensure_dirs() {
     ensure_dir "$GITPOD_STATE/ws_manager" 700 gitpod-ws_manager:gitpod-ws_manager
     ensure_dir "$GITPOD_STATE/content" 711 gitpod-content:gitpod-content
     ensure_dir "$GITPOD_STATE/redis" 700 gitpod-redis:gitpod-redis
-    ensure_dir "$GITPOD_RUN" 755 root:root
-    ensure_dir "$GITPOD_RUN/conf" 755 root:root
-    ensure_dir "$GITPOD_RUN/nginx" 755 root:root
-    ensure_dir "$GITPOD_RUN/gateway" 755 root:root
+    for s in "${GATEWAYS[@]}"; do
+        with_gateway "$s" ensure_gateway_dirs
+    done
+    two_gateways || drop_second_gateway
     ensure_dir "$GITPOD_RUN/redis" 750 gitpod-redis:gitpod-redis
     ensure_dir "$GITPOD_RUN/engine" 2750 root:gitpod-ws_manager
     ensure_dir "$GITPOD_RUN/instances" 711 gitpod-ws_manager:gitpod-ws_manager
     for s in "${SERVICES[@]}"; do
         ensure_dir "$GITPOD_RUN/$s" 2750 "gitpod-$s:gitpod-gateway"
-        ensure_dir "$GITPOD_RUN/gateway/$s" 750 "root:gitpod-$s"
     done
-    ensure_dir "$GITPOD_RUN/gateway/admin" 700 root:root
     ensure_mounts
 }
 
@@ -157,25 +155,23 @@ ensure_cgroups() {
 
 write_configuration() {
     local f s
-    for f in "$TOP"/conf/nginx/*.in; do
-        render_to "$f" "$GITPOD_RUN/conf/$(basename "$f" .in)" 644 root:root
+    for s in "${GATEWAYS[@]}"; do
+        with_gateway "$s" write_gateway_configuration
     done
-    tls_on || rm -f "$GITPOD_RUN"/conf/nginx_tls*.conf
-    mode_port || rm -f "$GITPOD_RUN/conf/nginx_listeners.conf"
     for f in "$TOP"/conf/plugins/*.in "$TOP"/conf/redis/*.in "$TOP"/conf/engine/*.in "$TOP"/conf/ide/*.in; do
         render_to "$f" "$GITPOD_RUN/conf/$(basename "$f" .in)" 644 root:root
     done
-    for s in engine redis "${SERVICES[@]}" nginx; do
+    for s in engine redis "${SERVICES[@]}" "${GATEWAYS[@]}"; do
         mkdir -p "$SV/$s/log" "$GITPOD_STATE/log/$s"
-        if [ -f "$TOP/conf/runit/$s.run.in" ]; then
-            render_to "$TOP/conf/runit/$s.run.in" "$SV/$s/run" 755 root:root
-        else
-            SERVICE=$s render_service "$s"
-        fi
-        if [ -f "$TOP/conf/runit/$s.drain.in" ]; then
+        case $s in
+        engine | redis) render_to "$TOP/conf/runit/$s.run.in" "$SV/$s/run" 755 root:root ;;
+        nginx*)
             mkdir -p "$SV/$s/control"
-            render_to "$TOP/conf/runit/$s.drain.in" "$SV/$s/control/t" 755 root:root
-        fi
+            with_gateway "$s" render_to "$TOP/conf/runit/nginx.run.in" "$SV/$s/run" 755 root:root
+            with_gateway "$s" render_to "$TOP/conf/runit/nginx.drain.in" "$SV/$s/control/t" 755 root:root
+            ;;
+        *) SERVICE=$s render_service "$s" ;;
+        esac
         printf '#!/bin/sh\nexec svlogd -tt "%s"\n' "$GITPOD_STATE/log/$s" > "$SV/$s/log/run"
         printf 's1000000\nn5\n' > "$GITPOD_STATE/log/$s/config"
         chmod 755 "$SV/$s/log/run"
@@ -221,7 +217,8 @@ probe() {
 
 check_ports() {
     local p
-    for p in "$GITPOD_PORT" "$GITPOD_PROBE_PORT" ${GITPOD_GRPC_PORT:+"$GITPOD_GRPC_PORT"} ${GITPOD_HTTP_PORT:+"$GITPOD_HTTP_PORT"}; do
+    # (With two gateways GITPOD_PORT is the load balancer's.)
+    for p in "${GATEWAY_PORT[@]}" "$GITPOD_PROBE_PORT" ${GITPOD_GRPC_PORT:+"$GITPOD_GRPC_PORT"} ${GITPOD_HTTP_PORT:+"$GITPOD_HTTP_PORT"}; do
         if ss -Hltn "sport = :$p" | grep -q .; then
             die "port $p is in use by another program: stop it, or set GITPOD_PORT / GITPOD_PROBE_PORT / GITPOD_GRPC_PORT / GITPOD_HTTP_PORT to a free one"
         fi
@@ -240,7 +237,7 @@ start_supervisor() {
 }
 
 wait_ready() {
-    wait_until 60 probe ready && return
+    wait_until 60 gateways_ready && return
     echo "not ready after 60 s. The checks say:"
     curl -s -m 5 "http://$GITPOD_PROBE_ADDRESS:$GITPOD_PROBE_PORT/ready?verbose" || echo "the gateway does not answer; see $GITPOD_STATE/log/nginx"
     return 1
@@ -249,9 +246,10 @@ wait_ready() {
 # admin SERVICE METHOD JSON: a call as the administrator, over the socket that
 # only root can reach.
 admin() {
-    local reply status
-    [ -S "$GITPOD_RUN/gateway/admin/gateway.sock" ] || die "gitpod is not running here (no $GITPOD_RUN/gateway/admin/gateway.sock): start it with ./build.sh up"
-    reply=$(curl -sS -m 30 --unix-socket "$GITPOD_RUN/gateway/admin/gateway.sock" -H 'Content-Type: application/json' \
+    local reply status socket
+    socket=$(answering_run)/gateway/admin/gateway.sock
+    [ -S "$socket" ] || die "gitpod is not running here (no $socket): start it with ./build.sh up"
+    reply=$(curl -sS -m 30 --unix-socket "$socket" -H 'Content-Type: application/json' \
         -w '\n%{http_code}' --data "$3" "http://gateway/gitpod.internal.v1.$1/$2") || die "the gateway does not answer; ./build.sh status says what runs"
     status=${reply##*$'\n'}
     reply=${reply%$'\n'*}

@@ -170,7 +170,7 @@ sub write_conf {
     );
     for my $file (glob "$TOP/conf/nginx/*.in") {
         (my $name = basename($file)) =~ s/\.in$//;
-        next if $name =~ /^nginx_tls/ && !$self->{tls} || $name =~ /^nginx_listeners/ && !$self->{listeners};
+        next if $name =~ /^nginx_balancer/ || $name =~ /^nginx_tls/ && !$self->{tls} || $name =~ /^nginx_listeners/ && !$self->{listeners};
         my $text = slurp($file);
         $text =~ s/\@([A-Z_]+)\@/$value{$1} \/\/ die "$name: unknown \@$1\@"/ge;
 

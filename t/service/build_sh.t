@@ -26,6 +26,8 @@ for my $case (
     (map { [ "GITPOD_MODE=port $_->[0]", 'status', $_->[1] ] } ['GITPOD_PORT_RANGE=10000', qr/like 10000-10099/], ['GITPOD_PORT_RANGE=10010-10000', qr/the lower first/],
         ['GITPOD_PORT_RANGE=1000-1100', qr/from 1024/], ['GITPOD_PORT_RANGE=65000-65536', qr/to 65535/], ['GITPOD_PORT_RANGE=10000-11000', qr/at most 1000/],
         ['GITPOD_PORT=10050', qr/GITPOD_PORT is 10050, which lies in GITPOD_PORT_RANGE 10000-10099/], ['GITPOD_WORKSPACE_DOMAIN=gitpod.localhost', qr/cookies ignore ports. Name another host/]),
+    ["GITPOD_GATEWAY_PORTS='8081 x'", 'status', qr/two different ports/], ["GITPOD_GATEWAY_PORTS='8081 8082' GITPOD_BALANCER=lb.example", 'status', qr/an address or network/],
+    ["GITPOD_GATEWAY_PORTS='8081 8082' GITPOD_GRPC_PORT=5", 'status', qr/use gRPC by TLS/], ['A=1', 'drain 2', qr/no second gateway/], ['A=1', 'drain x', qr/1 or 2, not 'x'/],
     ['A=1', 'frobnicate', qr/no command 'frobnicate'/], ['A=1', 'token', qr/not running.*build\.sh up/], ['A=1', 'login-link', qr/not running.*build\.sh up/],
     ['A=1', 'flag', qr/flag list \[USER\], flag set NAME on\|off.*flag delete NAME/], ['A=1', 'flag set x', qr/not 'flag set x'/],
     ['A=1', 'flag set x yes', qr/on or off, not 'yes'/], ['A=1', 'flag set x on percent=many', qr/'percent=many': .*0 to 100/],
@@ -44,7 +46,7 @@ my ($d, $w) = ($ca->issue('gp.test', 'api.gp.test'), $ca->issue('*.ws-gp.test'))
 my ($narrow, $soon) = ($ca->issue('gp.test'), $ca->issue({ days => 3 }, 'gp.test', 'api.gp.test', '*.ws-gp.test'));
 sub certificates {
     my (%set) = (GITPOD_TLS_CERTIFICATE => $d->{cert}, GITPOD_TLS_KEY => $d->{key}, GITPOD_TLS_WORKSPACE_CERTIFICATE => $w->{cert}, GITPOD_TLS_WORKSPACE_KEY => $w->{key}, @_);
-    return run("env TOP=. GITPOD_DOMAIN=gp.test " . join(' ', map { "$_=$set{$_}" } sort keys %set) . q{ bash -c '. conf/setup/common.sh; . conf/setup/mode.sh; . conf/setup/tls.sh; check_settings; check_certificates; echo "$EXTERNAL_URL $LISTEN"'});
+    return run("env TOP=. GITPOD_DOMAIN=gp.test " . join(' ', map { "$_=$set{$_}" } sort keys %set) . q{ bash -c '. conf/setup/common.sh; . conf/setup/mode.sh; . conf/setup/gateways.sh; . conf/setup/tls.sh; check_settings; check_certificates; echo "$EXTERNAL_URL $LISTEN"'});
 }
 is_deeply([ certificates() ], [ 0, "https://gp.test 443 ssl http2\n" ], 'good certificates: https on 443');
 is((certificates(GITPOD_PORT => 8443))[1], "https://gp.test:8443 8443 ssl http2\n", 'or on another port');

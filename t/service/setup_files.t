@@ -16,7 +16,7 @@ mkdir $_ for $state, "$state/redis", "$state/secrets";
 
 sub setup {
     my ($call) = @_;
-    my $out = qx(GITPOD_STATE=$state GITPOD_RUN=$dir/run bash -euc 'TOP=$top; . $top/conf/setup/common.sh; . $top/conf/setup/services.sh; $call' 2>&1 </dev/null);
+    my $out = qx(GITPOD_STATE=$state GITPOD_RUN=$dir/run bash -euc 'TOP=$top; . $top/conf/setup/common.sh; . $top/conf/setup/mode.sh; . $top/conf/setup/services.sh; . $top/conf/setup/gateways.sh; $call' 2>&1 </dev/null);
     is($?, 0, $call) or diag($out);
     return;
 }

@@ -169,6 +169,7 @@
 /* ---- sockets below GITPOD_RUN ---- */
 
 #define GP_SOCKET_GATEWAY_FMT    "%s/gateway/%s/gateway.sock" /* run dir, caller */
+#define GP_SOCKET_GATEWAY2_FMT   "%s/second/gateway/%s/gateway.sock" /* the same of the second gateway, when there is one */
 #define GP_SOCKET_SERVICE_FMT    "%s/%s/fcgi.sock"            /* run dir, service */
 #define GP_SOCKET_REDIS_FMT      "%s/redis/redis.sock"
 #define GP_SOCKET_ENGINE_FMT     "%s/engine/podman.sock"

@@ -24,6 +24,7 @@
 
 typedef struct {
     char socket[GP_RPC_PATH_MAX];
+    char second_socket[GP_RPC_PATH_MAX];
     char url[GP_RPC_URL_MAX];
     char timeout[48];
     const char *headers[3];
@@ -46,8 +47,10 @@ static int gp_rpc_target(gp_service_t *service, const ProtobufCServiceDescriptor
         return gp_err(err, GP_UNIMPLEMENTED, "%s has no method %s", descriptor->name, method);
     }
 
-    n = snprintf(ret_target->socket, sizeof(ret_target->socket), GP_SOCKET_GATEWAY_FMT, service->conf->run_dir, service->def->name);
-    if (n < 0 || (size_t) n >= sizeof(ret_target->socket)) {
+    (void) snprintf(ret_target->socket, sizeof(ret_target->socket), GP_SOCKET_GATEWAY_FMT, service->conf->run_dir, service->def->name);
+    n = snprintf(ret_target->second_socket, sizeof(ret_target->second_socket), GP_SOCKET_GATEWAY2_FMT, service->conf->run_dir,
+                 service->def->name);
+    if (n < 0 || (size_t) n >= sizeof(ret_target->second_socket)) {
         return gp_err(err, GP_INVALID_ARGUMENT, "the run directory %s is too long", service->conf->run_dir);
     }
     (void) snprintf(ret_target->url, sizeof(ret_target->url), "http://gateway/%s/%s", descriptor->name, method);
@@ -133,8 +136,31 @@ static bool gp_rpc_wait(uint32_t *delay_ms, uint64_t until_ms)
 }
 
 
-/* One exchange, again and again while the gateway's socket is not there: nothing has been sent then. */
-static int gp_rpc_exchange(gp_http_request_t *http, uint32_t timeout_ms, gp_arena_t *arena, gp_http_response_t *ret_res, gp_err_t *err)
+/* A gateway that restarts hands over to the second one of this machine, if there is one. */
+static int gp_rpc_try(gp_http_request_t *http, const gp_rpc_target_t *target, gp_arena_t *arena, gp_http_response_t *ret_res, gp_err_t *err)
+{
+    gp_err_t failure = GP_ERR_INIT;
+    int rc;
+
+    http->unix_socket = target->socket;
+    rc = gp_http_client_do(http, arena, ret_res, err);
+    if (rc == 0 || err->errnum != ECONNREFUSED) {
+        return rc;
+    }
+
+    http->unix_socket = target->second_socket;
+    rc = gp_http_client_do(http, arena, ret_res, &failure);
+    if (rc != 0 && failure.errnum != ECONNREFUSED) {
+        *err = failure; /* it was there */
+    }
+
+    return rc;
+}
+
+
+/* One exchange, again and again while no gateway's socket is there: nothing has been sent then. */
+static int gp_rpc_exchange(gp_http_request_t *http, const gp_rpc_target_t *target, uint32_t timeout_ms, gp_arena_t *arena,
+                           gp_http_response_t *ret_res, gp_err_t *err)
 {
     uint64_t until_ms, now;
     uint32_t delay_ms;
@@ -146,7 +172,7 @@ static int gp_rpc_exchange(gp_http_request_t *http, uint32_t timeout_ms, gp_aren
 
     for (;;) {
         failure = (gp_err_t) GP_ERR_INIT;
-        rc = gp_http_client_do(http, arena, ret_res, &failure);
+        rc = gp_rpc_try(http, target, arena, ret_res, &failure);
         if (rc == 0) {
             return 0;
         }
@@ -186,7 +212,6 @@ int gp_rpc_unary(gp_service_t *service, const ProtobufCServiceDescriptor *descri
 
     http = (gp_http_request_t){
         .method = "POST",
-        .unix_socket = target.socket,
         .url = target.url,
         .content_type = "application/proto",
         .headers = target.headers,
@@ -196,7 +221,7 @@ int gp_rpc_unary(gp_service_t *service, const ProtobufCServiceDescriptor *descri
         .response_limit = GP_RPC_BODY_MAX,
     };
 
-    rc = gp_rpc_exchange(&http, timeout_ms, arena, &res, err);
+    rc = gp_rpc_exchange(&http, &target, timeout_ms, arena, &res, err);
     if (rc != 0) {
         return err ? gp_err_prefix(err, "%s", target.service_name) : rc;
     }
@@ -335,7 +360,6 @@ int gp_rpc_stream(gp_service_t *service, const ProtobufCServiceDescriptor *descr
     gp_buf_init(&stream.input, GP_RPC_STREAM_BUFFER_MAX);
     http = (gp_http_request_t){
         .method = "POST",
-        .unix_socket = target.socket,
         .url = target.url,
         .content_type = "application/connect+proto",
         .headers = target.headers,
@@ -348,7 +372,7 @@ int gp_rpc_stream(gp_service_t *service, const ProtobufCServiceDescriptor *descr
         .on_body = gp_rpc_stream_on_body,
     };
 
-    rc = gp_rpc_exchange(&http, timeout_ms, arena, &res, err);
+    rc = gp_rpc_exchange(&http, &target, timeout_ms, arena, &res, err);
     rc = gp_rpc_stream_result(&stream, rc, &res, err);
     gp_buf_done(&stream.input);
 

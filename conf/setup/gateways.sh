@@ -1,0 +1,126 @@
+# shellcheck shell=bash
+# One gateway that listens on GITPOD_PORT, or, with GITPOD_GATEWAY_PORTS, two
+# behind a load balancer of the operator's that does: one serves while the other
+# restarts. The second has the same configuration, its own sockets below
+# $GITPOD_RUN/second, and the same services behind it.
+
+# shellcheck disable=SC2034 # used by build.sh
+set_gateways() {
+    GITPOD_GATEWAY_PORTS=${GITPOD_GATEWAY_PORTS:-}
+    GITPOD_BALANCER=${GITPOD_BALANCER:-127.0.0.1}
+    GATEWAYS=(nginx)
+    GATEWAY_PORT=([1]=$GITPOD_PORT)
+    two_gateways || return 0
+    GATEWAYS=(nginx nginx2)
+    GATEWAY_PORT=([1]=${GITPOD_GATEWAY_PORTS%% *} [2]=${GITPOD_GATEWAY_PORTS##* })
+}
+
+two_gateways() {
+    [ -n "$GITPOD_GATEWAY_PORTS" ]
+}
+
+check_gateway_settings() {
+    two_gateways || return 0
+    { [[ $GITPOD_GATEWAY_PORTS =~ ^[1-9][0-9]{1,4}\ [1-9][0-9]{1,4}$ ]] && ((GATEWAY_PORT[1] != GATEWAY_PORT[2] && GATEWAY_PORT[1] <= 65535 && GATEWAY_PORT[2] <= 65535)); } ||
+        die "GITPOD_GATEWAY_PORTS is '$GITPOD_GATEWAY_PORTS': it must be two different ports like '8081 8082'"
+    ((GATEWAY_PORT[1] != GITPOD_PORT && GATEWAY_PORT[2] != GITPOD_PORT)) ||
+        die "GITPOD_GATEWAY_PORTS has $GITPOD_PORT, which is GITPOD_PORT: that one is the load balancer's"
+    [[ $GITPOD_BALANCER =~ ^[0-9a-f.:]+(/[0-9]{1,3})?$ ]] || die "GITPOD_BALANCER is '$GITPOD_BALANCER': an address or network like 192.0.2.7 or 192.0.2.0/24"
+    ! mode_port || die "GITPOD_GATEWAY_PORTS does not go with GITPOD_MODE=port: each listener of a workspace would need a load balancer"
+    [ -z "$GITPOD_GRPC_PORT" ] || die "GITPOD_GATEWAY_PORTS does not go with GITPOD_GRPC_PORT: use gRPC by TLS, on the same port as everything else"
+}
+
+# with_gateway nginx|nginx2 COMMAND...: with the settings that differ.
+# shellcheck disable=SC2034 # used by render()
+with_gateway() {
+    local n=1 LISTEN=$LISTEN WORKSPACE_LISTEN=$WORKSPACE_LISTEN
+    local GITPOD_RUN=$GITPOD_RUN GITPOD_PROBE_PORT=$GITPOD_PROBE_PORT GITPOD_HTTP_PORT=$GITPOD_HTTP_PORT
+    if [ "$1" = nginx2 ]; then
+        n=2
+        GITPOD_RUN=$GITPOD_RUN/second
+        GITPOD_PROBE_PORT=$((GITPOD_PROBE_PORT + 1))
+        # http_port is the first one's alone: it redirects, and answers ACME
+        GITPOD_HTTP_PORT=${GITPOD_HTTP_PORT:+unix:$GITPOD_RUN/gateway/http/gateway.sock}
+    fi
+    if two_gateways; then
+        LISTEN="${GATEWAY_PORT[n]}${LISTEN#"$GITPOD_PORT"} proxy_protocol"
+        WORKSPACE_LISTEN=$LISTEN
+    fi
+    "${@:2}"
+}
+
+# Called with_gateway: what is its own, and the way to what it shares.
+ensure_gateway_dirs() {
+    local s
+    ensure_dir "$GITPOD_RUN" 755 root:root
+    ensure_dir "$GITPOD_RUN/conf" 755 root:root
+    ensure_dir "$GITPOD_RUN/nginx" 755 root:root
+    ensure_dir "$GITPOD_RUN/gateway" 755 root:root
+    ensure_dir "$GITPOD_RUN/gateway/admin" 700 root:root
+    for s in "${SERVICES[@]}"; do
+        ensure_dir "$GITPOD_RUN/gateway/$s" 750 "root:gitpod-$s"
+    done
+    [ "${GITPOD_RUN##*/}" = second ] || return 0
+    ensure_dir "$GITPOD_RUN/gateway/http" 700 root:root
+    ensure_dir "$GITPOD_RUN/sv" 755 root:root
+    ln -sfn "$SV/nginx2" "$GITPOD_RUN/sv/nginx"
+    for s in redis "${SERVICES[@]}"; do
+        ln -sfn "../$s" "$GITPOD_RUN/$s"
+    done
+}
+
+# Called with_gateway.
+write_gateway_configuration() {
+    local f
+    for f in "$TOP"/conf/nginx/*.in; do
+        render_to "$f" "$GITPOD_RUN/conf/$(basename "$f" .in)" 644 root:root
+    done
+    tls_on || rm -f "$GITPOD_RUN"/conf/nginx_tls*.conf
+    mode_port || rm -f "$GITPOD_RUN/conf/nginx_listeners.conf"
+    two_gateways || rm -f "$GITPOD_RUN/conf/nginx_balancer.conf"
+}
+
+# Called with_gateway: the administrator's socket, of one that answers.
+gateway_answers() {
+    curl -s -o /dev/null -m 2 --unix-socket "$GITPOD_RUN/gateway/admin/gateway.sock" http://gateway/drain
+}
+
+any_gateway_answers() {
+    local g
+    for g in "${GATEWAYS[@]}"; do
+        with_gateway "$g" gateway_answers && return
+    done
+    return 1
+}
+
+gateway_run() {
+    printf '%s' "$GITPOD_RUN"
+}
+
+# The run directory of a gateway that answers; of the first, when none does.
+answering_run() {
+    local g
+    for g in "${GATEWAYS[@]}"; do
+        if with_gateway "$g" gateway_answers; then
+            with_gateway "$g" gateway_run
+            return
+        fi
+    done
+    printf '%s' "$GITPOD_RUN"
+}
+
+# There were two, and now there is one.
+drop_second_gateway() {
+    [ -d "$SV/nginx2" ] || return 0
+    sv -w 40 force-stop "$SV/nginx2" > /dev/null || true
+    rm -rf "$SV/nginx2" "$GITPOD_RUN/second"
+}
+
+gateways_ready() {
+    local g
+    for g in "${GATEWAYS[@]}"; do
+        with_gateway "$g" probe ready || return 1
+    done
+}
+
+set_gateways
