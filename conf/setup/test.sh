@@ -18,7 +18,7 @@ cmd_test() {
     quick) tests=("$(unit_dir c)" t/http) ;;
     all)
         step 'module and services with sanitizers' compile_sanitized
-        fuzz_all 5
+        fuzz_all 60
         # The bars for memory hold for what people get, so two tests of services run there too.
         tests=("$(unit_dir c)" "$(unit_dir san/c)" "$BUILD/san/t/http" "$BUILD/san/t/service" t/service/kit.t t/service/supervisor.t
             t/system t/browser)
@@ -160,19 +160,33 @@ compile_fuzz() {
 }
 
 # What a target learned stays in $BUILD/corpus, what broke it in $BUILD/fuzz/found.
-fuzz_all() {
-    local t name seeds
+fuzz_one() { # target, seconds
+    local name seeds=()
+    name=$(basename "$1")
+    mkdir -p "$BUILD/corpus/$name"
+    [ ! -d "t/fuzz/corpus/$name" ] || seeds=("t/fuzz/corpus/$name")
+    step "fuzz: $name, $2 s" "$1" -max_total_time="$2" -timeout=10 -rss_limit_mb=1024 -artifact_prefix="$BUILD/fuzz/found/$name-" \
+        "$BUILD/corpus/$name" "${seeds[@]}"
+}
+
+# As many at a time as there are processors.
+fuzz_all() { # seconds of each
+    local t running=0 failed=0
     step 'fuzz targets' compile_fuzz
     mkdir -p "$BUILD/fuzz/found"
     for t in "$BUILD"/fuzz/t/fuzz/fuzz_*; do
         if [ ! -x "$t" ] || [ ! -f "$t" ]; then
             continue
         fi
-        name=$(basename "$t")
-        mkdir -p "$BUILD/corpus/$name"
-        seeds=()
-        [ ! -d "t/fuzz/corpus/$name" ] || seeds=("t/fuzz/corpus/$name")
-        step "fuzz: $name, $1 s" "$t" -max_total_time="$1" -timeout=10 -rss_limit_mb=1024 -artifact_prefix="$BUILD/fuzz/found/$name-" \
-            "$BUILD/corpus/$name" "${seeds[@]}"
+        if ((running >= $(nproc))); then
+            wait -n || failed=1
+            running=$((running - 1))
+        fi
+        fuzz_one "$t" "$1" &
+        running=$((running + 1))
     done
+    for ((; running > 0; running--)); do
+        wait -n || failed=1
+    done
+    [ "$failed" = 0 ] || die "a fuzz target failed (above); what broke it is in $BUILD/fuzz/found"
 }
