@@ -178,7 +178,7 @@ render() {
         -e "s|@DOMAIN@|$GITPOD_DOMAIN|g" -e "s|@WORKSPACE_DOMAIN@|$GITPOD_WORKSPACE_DOMAIN|g" \
         -e "s|@EXTERNAL_URL@|$EXTERNAL_URL|g" -e "s|@EXTERNAL_SCHEME@|$SCHEME|g" -e "s|@INSTALLATION@|$INSTALLATION|g" \
         -e "s|@MODULE@|$BUILD/module/ngx_http_gitpod_module.so|g" -e "s|@DASHBOARD@|$BUILD/dashboard|g" \
-        -e "s|@CALLERS_MAP@|$BUILD/c/proto/callers.map|g" -e "s|@BALANCER@|$GITPOD_BALANCER|g" -e "s|@WORKERS@|$(nproc)|g" -e "s|@ZONE_SIZE@|80m|g" \
+        -e "s|@CALLERS_MAP@|$BUILD/c/proto/callers.map|g" -e "s|@DESCRIPTORS@|$BUILD/c/proto/gitpod.pb|g" -e "s|@BALANCER@|$GITPOD_BALANCER|g" -e "s|@WORKERS@|$(nproc)|g" -e "s|@ZONE_SIZE@|80m|g" \
         -e "s|@DRAIN_DELAY@|$GITPOD_DRAIN_DELAY|g" -e "s|@DRAIN_TIMEOUT@|$GITPOD_DRAIN_TIMEOUT|g" \
         -e "s|@SUPERVISOR_DIR@|$BUILD/supervisor|g" -e "s|@IDE_DIR@|$(ide_dir)|g" \
         -e "s|@BRIDGE@|${BRIDGE:-}|g" -e "s|@SUBNET@|${SUBNET:-}|g" -e "s|@CIDR@|${SUBNET:-}|g" -e "s|@NETWORK@|${NETWORK:-}|g" \

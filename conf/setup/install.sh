@@ -13,7 +13,7 @@ cmd_install() {
     mkdir -p "$dest.new/build/module" "$dest.new/build/c/proto"
     cp -R build.sh conf "$dest.new/"
     cp "$BUILD/module/ngx_http_gitpod_module.so" "$dest.new/build/module/"
-    cp "$BUILD/c/proto/callers.map" "$dest.new/build/c/proto/"
+    cp "$BUILD/c/proto/callers.map" "$BUILD/c/proto/gitpod.pb" "$dest.new/build/c/proto/"
     cp -R "$BUILD/supervisor" "$BUILD/dashboard" "$dest.new/build/"
     for p in "${SERVICES[@]}"; do
         install -D -m 755 "$BUILD/c/plugins/$p/$p" "$dest.new/build/c/plugins/$p/$p"

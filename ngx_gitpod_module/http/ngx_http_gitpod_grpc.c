@@ -85,7 +85,7 @@ static ngx_command_t  ngx_http_gitpod_grpc_commands[] = {
       NULL },
 
     { ngx_string("gitpod_grpc_health"),
-      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE1,
       ngx_http_gitpod_grpc_health,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,

@@ -1,8 +1,8 @@
 
 /*
- * gitpod_grpc_health: grpc.health.v1.Health/Check, what /ready says for load
- * balancers that speak gRPC.  It is answered from memory, in gRPC-web; the
- * filter turns that into gRPC.
+ * gitpod_grpc_health: grpc.health.v1.Health, what /ready says for load
+ * balancers that speak gRPC.  Check is answered from memory, in gRPC-web; the
+ * filter turns that into gRPC.  Watch is in ngx_http_gitpod_grpc_watch.c.
  */
 
 
@@ -19,8 +19,14 @@
 #define NGX_HTTP_GITPOD_HEALTH_BODY  256    /* bytes of a question */
 
 
-static ngx_int_t ngx_http_gitpod_grpc_health_handler(ngx_http_request_t *r);
-static void ngx_http_gitpod_grpc_health_body(ngx_http_request_t *r);
+static ngx_int_t ngx_http_gitpod_grpc_health_check(ngx_http_request_t *r);
+static ngx_int_t ngx_http_gitpod_grpc_health_watch(ngx_http_request_t *r);
+static ngx_int_t ngx_http_gitpod_grpc_health_handler(ngx_http_request_t *r,
+    ngx_http_client_body_handler_pt handler);
+static int ngx_http_gitpod_grpc_health_name(ngx_http_request_t *r,
+    gp_span_t *name);
+static void ngx_http_gitpod_grpc_health_asked(ngx_http_request_t *r);
+static void ngx_http_gitpod_grpc_health_watched(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gitpod_grpc_health_send(ngx_http_request_t *r,
     ngx_str_t *body);
 
@@ -44,8 +50,15 @@ static ngx_str_t  ngx_http_gitpod_health_malformed =
 char *
 ngx_http_gitpod_grpc_health(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
+    ngx_str_t                    *value;
     ngx_http_core_loc_conf_t     *clcf;
     ngx_http_gitpod_main_conf_t  *mcf;
+
+    value = cf->args->elts;
+
+    if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "watch") != 0) {
+        return "is followed by nothing, for Check, or by \"watch\"";
+    }
 
     mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_gitpod_module);
 
@@ -54,14 +67,33 @@ ngx_http_gitpod_grpc_health(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    clcf->handler = ngx_http_gitpod_grpc_health_handler;
+    clcf->handler = (cf->args->nelts == 2)
+                    ? ngx_http_gitpod_grpc_health_watch
+                    : ngx_http_gitpod_grpc_health_check;
 
     return NGX_CONF_OK;
 }
 
 
 static ngx_int_t
-ngx_http_gitpod_grpc_health_handler(ngx_http_request_t *r)
+ngx_http_gitpod_grpc_health_check(ngx_http_request_t *r)
+{
+    return ngx_http_gitpod_grpc_health_handler(r,
+                                       ngx_http_gitpod_grpc_health_asked);
+}
+
+
+static ngx_int_t
+ngx_http_gitpod_grpc_health_watch(ngx_http_request_t *r)
+{
+    return ngx_http_gitpod_grpc_health_handler(r,
+                                       ngx_http_gitpod_grpc_health_watched);
+}
+
+
+static ngx_int_t
+ngx_http_gitpod_grpc_health_handler(ngx_http_request_t *r,
+    ngx_http_client_body_handler_pt handler)
 {
     ngx_int_t   rc;
     ngx_str_t  *type;
@@ -85,21 +117,19 @@ ngx_http_gitpod_grpc_health_handler(ngx_http_request_t *r)
 
     r->request_body_in_single_buf = 1;
 
-    rc = ngx_http_read_client_request_body(r,
-                                          ngx_http_gitpod_grpc_health_body);
+    rc = ngx_http_read_client_request_body(r, handler);
 
     return (rc >= NGX_HTTP_SPECIAL_RESPONSE) ? rc : NGX_DONE;
 }
 
 
-static void
-ngx_http_gitpod_grpc_health_body(ngx_http_request_t *r)
+/* Which service is asked about: of one frame, empty for all of them. */
+
+static int
+ngx_http_gitpod_grpc_health_name(ngx_http_request_t *r, gp_span_t *name)
 {
-    int           rc;
     size_t        len;
     ngx_buf_t    *b;
-    gp_span_t     name;
-    ngx_str_t    *answer;
     ngx_chain_t  *bufs;
 
     b = NULL;
@@ -111,10 +141,18 @@ ngx_http_gitpod_grpc_health_body(ngx_http_request_t *r)
 
     len = b ? (size_t) (b->last - b->pos) : 0;
 
-    rc = (len <= NGX_HTTP_GITPOD_HEALTH_BODY)
-         ? gp_grpc_health_service(b ? b->pos : NULL, len, &name) : -1;
+    return (len <= NGX_HTTP_GITPOD_HEALTH_BODY)
+           ? gp_grpc_health_service(b ? b->pos : NULL, len, name) : -1;
+}
 
-    if (rc != 0) {
+
+static void
+ngx_http_gitpod_grpc_health_asked(ngx_http_request_t *r)
+{
+    gp_span_t   name;
+    ngx_str_t  *answer;
+
+    if (ngx_http_gitpod_grpc_health_name(r, &name) != 0) {
         answer = &ngx_http_gitpod_health_malformed;
 
     } else if (name.len) {
@@ -127,6 +165,22 @@ ngx_http_gitpod_grpc_health_body(ngx_http_request_t *r)
     }
 
     ngx_http_finalize_request(r, ngx_http_gitpod_grpc_health_send(r, answer));
+}
+
+
+static void
+ngx_http_gitpod_grpc_health_watched(ngx_http_request_t *r)
+{
+    gp_span_t  name;
+
+    if (ngx_http_gitpod_grpc_health_name(r, &name) != 0) {
+        ngx_http_finalize_request(r,
+            ngx_http_gitpod_grpc_health_send(r,
+                                         &ngx_http_gitpod_health_malformed));
+        return;
+    }
+
+    ngx_http_gitpod_grpc_watch(r, name.len == 0);
 }
 
 

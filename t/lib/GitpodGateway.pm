@@ -140,6 +140,12 @@ sub module {
     return $found[0] // die "no ngx_http_gitpod_module.so: set BUILD to the build directory\n";
 }
 
+# What protoc made of proto/: the same whatever the programs are built with.
+sub descriptors {
+    my ($found) = grep { -f } map { "$_/c/proto/gitpod.pb" } $ENV{BUILD} // (), "$TOP/build";
+    return $found // die "no gitpod.pb: set BUILD to the build directory\n";
+}
+
 sub callers_map {
     my ($self) = @_;
     my $file = "$self->{dir}/callers.map";
@@ -165,7 +171,7 @@ sub write_conf {
         GRPC_LISTEN => $self->{grpc_port} ? "listen $self->{grpc_port} http2 default_server;" : '',
         PROBE_ADDRESS => '127.0.0.1', PROBE_PORT => $self->{probe_port}, DOMAIN => $self->{domain},
         WORKSPACE_DOMAIN => $self->{workspace_domain}, EXTERNAL_URL => $self->{external}, CIDR => '127.0.0.0/8',
-        MODULE => module(), DASHBOARD => $self->{dashboard}, CALLERS_MAP => $self->callers_map,
+        MODULE => module(), DASHBOARD => $self->{dashboard}, CALLERS_MAP => $self->callers_map, DESCRIPTORS => descriptors(),
         WORKERS => $self->{workers}, ZONE_SIZE => '64m', DRAIN_TIMEOUT => $self->{drain_timeout} // 30,
     );
     for my $file (glob "$TOP/conf/nginx/*.in") {

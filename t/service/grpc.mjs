@@ -135,6 +135,84 @@ function health(name = '') {
 ok(await soon(async () => (await health()).body === '0801'), 'the server is serving, says its health to anybody');
 is(await health('gitpod.v1.WorkspaceService'), 5, /whole server/, 'one service by name has none');
 
+// Watch: { states, end } fills as messages come, up to the status of the end.
+function watchHealth(name = '', on = new grpc.Client(GP_TARGET, grpc.credentials.createInsecure())) {
+    const request = name ? Buffer.concat([Buffer.from([0x0a, name.length]), Buffer.from(name)]) : Buffer.alloc(0);
+    const s = on.makeServerStreamRequest('/grpc.health.v1.Health/Watch', (b) => b, (b) => b, request, new grpc.Metadata());
+    const seen = { states: [], end: null, cancel: () => s.cancel() };
+    s.on('data', (b) => seen.states.push(b.toString('hex')));
+    s.on('error', () => {});
+    s.on('status', (status) => { seen.end = status; });
+    return seen;
+}
+const watching = watchHealth();
+ok(await soon(() => watching.states.join() === '0801'), 'Watch begins with what is', watching);
+const unknown = watchHealth('gitpod.v1.WorkspaceService');
+ok(await soon(() => unknown.states.join() === '0803' && !unknown.end), 'one service by name is unknown, as Watch says that', unknown);
+const several = Array.from({ length: 3 }, () => new grpc.Client(GP_TARGET, grpc.credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 }));
+const crowd = Array.from({ length: 260 }, (_, i) => watchHealth('', several[i % 3])); // 128 streams a connection
+ok(await soon(() => crowd.filter((w) => w.end?.code === 8).length === 6), '256 may watch in a worker', crowd.filter((w) => w.end).length);
+crowd.forEach((w) => w.cancel());
+unknown.cancel();
+ok(await soon(async () => {
+    const again = watchHealth();
+    await soon(() => again.states.length > 0 || again.end);
+    again.cancel();
+    return again.states.length === 1;
+}), 'who goes makes room');
+
+// ---- reflection: as grpcurl asks, one stream, the next question when the last is answered ----
+const text = (n, value) => Buffer.concat([Buffer.from([n << 3 | 2, value.length]), Buffer.from(value)]);
+// The fields of a message: [number, bytes], those of bytes only.
+function fields(bytes) {
+    const found = [];
+    for (let at = 0; at < bytes.length;) {
+        const varint = () => { let v = 0; for (let shift = 0; ; shift += 7) { const b = bytes[at++]; v |= (b & 127) << shift; if (b < 128) return v; } };
+        const tag = varint();
+        if ((tag & 7) === 2) { const n = varint(); found.push([tag >> 3, bytes.subarray(at, at + n)]); at += n; }
+        else if ((tag & 7) === 0) varint();
+        else throw new Error(`wire ${tag & 7}`);
+    }
+    return found;
+}
+const field = (bytes, number) => fields(bytes).filter(([n]) => n === number).map(([, b]) => b);
+function reflection(version = 'v1') {
+    const s = new grpc.Client(GP_TARGET, grpc.credentials.createInsecure())
+        .makeBidiStreamRequest(`/grpc.reflection.${version}.ServerReflection/ServerReflectionInfo`, (b) => b, (b) => b, new grpc.Metadata(), { deadline: Date.now() + 10000 });
+    const waiting = [];
+    const ended = new Promise((done) => s.on('status', (status) => { done(status); waiting.splice(0).forEach((w) => w(null)); }));
+    s.on('data', (b) => waiting.shift()?.(b));
+    s.on('error', () => {});
+    return { ask: (b) => new Promise((done) => { waiting.push(done); s.write(b); }), end: () => { s.end(); return ended; }, ended };
+}
+for (const version of ['v1', 'v1alpha']) {
+    const info = reflection(version);
+    const services = field(field(await info.ask(text(7, '*')), 6)[0], 1).map((b) => field(b, 1)[0].toString());
+    ok(['gitpod.v1.WorkspaceService', 'gitpod.v1.UserService', 'gitpod.extension.v1.GitTokenService'].every((name) => services.includes(name)), `${version}: the services`, services);
+    ok(!services.some((name) => name.includes('internal')), 'and no internal one', services);
+    // What a file imports is asked for by name, until all is there: then a client is made of it.
+    const files = new Map();
+    const take = (answer) => {
+        const file = field(field(answer, 4)[0], 1)[0];
+        files.set(field(file, 1)[0].toString(), file);
+        return field(file, 3).map(String);
+    };
+    const wanted = take(await info.ask(text(4, 'gitpod.v1.WorkspaceService.GetWorkspace')));
+    for (const name of wanted) if (!files.has(name)) wanted.push(...take(await info.ask(text(3, name))));
+    const set = Buffer.concat([...files.values()].map((file) => { const n = []; for (let v = file.length; ; v >>= 7) { if (v < 128) { n.push(v); break; } n.push(v & 127 | 128); } return Buffer.concat([Buffer.from([10, ...n]), file]); }));
+    const made = grpc.loadPackageDefinition(loader.loadFileDescriptorSetFromBuffer(set)).gitpod.v1;
+    const got = await call('GetWorkspace', { workspace_id: 'amber' }, metadata(), {}, new made.WorkspaceService(GP_TARGET, grpc.credentials.createInsecure()));
+    ok(got.response?.workspace.id === 'amber', `a call by what it told, in ${files.size} files`, got);
+    const missing = field(await info.ask(text(4, 'gitpod.v1.Nothing')), 7);
+    ok(missing.length === 1 && missing[0][1] === 5, 'a symbol that is not there', missing);
+    is({ ...(await info.end()) }, 0, /^(OK)?$/, 'and the stream ends well');
+}
+let odd = reflection();
+ok(await odd.ask(Buffer.from([0x22, 5, 65])) === null && (await odd.ended).code === 3, 'what is no request ends it');
+odd = reflection();
+const many1 = await Promise.all(Array.from({ length: 257 }, () => odd.ask(text(7, ''))));
+ok(many1.filter((b) => b !== null).length === 256 && (await odd.ended).code === 8, 'so do too many');
+
 // ---- bare frames ----
 const session = http2.connect(`http://${GP_TARGET}`);
 function raw(headers, body = Buffer.alloc(5)) {
@@ -177,6 +255,12 @@ r = await raw({ ':authority': 'whatever.example:1' });
 ok(r.trailers?.['grpc-status'] === '0', 'under any name', r);
 r = await raw({ ':path': '/_gitpod/introspect' });
 ok(r.ended && r.head['grpc-status'] === '12', 'the gateway\'s own questions are nobody else\'s', r);
+r = await raw({ ':path': '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo', authorization: '' }, Buffer.from('\0\0\0\0\x05\x3a'));
+ok(r.trailers?.['grpc-status'] === '3', 'a question that is cut', r);
+r = await raw({ ':path': '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo' }, Buffer.from('\0\x10\0\0\0x'));
+ok(r.trailers?.['grpc-status'] === '3', 'one of 1 MB', r);
+r = await raw({ ':path': '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo' }, Buffer.alloc(0));
+ok(r.trailers?.['grpc-status'] === '0', 'none', r);
 session.close();
 
 // ---- many calls on one connection ----
@@ -199,17 +283,22 @@ async function calls(on, name) {
 await calls(client, 'a client that sends nothing again');
 // One that does, as clients are by default: what a GOAWAY says was not begun.
 await ask('requests 1000');
+ok(await soon(() => watching.end?.code === 14) && watching.states.join() === '0801', 'a reload ends what is watched', watching);
 const usual = new proto.WorkspaceService(GP_TARGET, grpc.credentials.createInsecure());
 await calls(usual, 'nginx ends each connection after 1,000');
 usual.close();
 
 // ---- the service dies ----
+const late = watchHealth();
+ok(await soon(() => late.states.length === 1), 'somebody watches');
 const dying = stream('idle', { each: () => ask('kill') });
 is(await dying, 14, /broke/, 'a service that dies in a stream: unavailable');
 is(await get('amber'), 14, /Try again/, 'and so is the next call');
 ok(await soon(async () => (await health()).body === '0802'), 'the server is not serving then');
+ok(await soon(() => late.states.join() === '0801,0802'), 'who watches is told', late);
 await ask('start');
 ok(await soon(async () => (await health()).body === '0801'), 'and is again');
+ok(await soon(() => late.states.join() === '0801,0802,0801' && !late.end), 'and told', late);
 ok(await soon(async () => (await get('amber')).code === 0), 'until it is back');
 
 // ---- TLS: the API host, by ALPN ----

@@ -69,7 +69,7 @@ while (my $line = <$from>) {
 }
 waitpid $child, 0;
 is($? >> 8, 0, 'the client ran to its end');
-cmp_ok($n, '==', 64, 'and made its assertions');
+cmp_ok($n, '==', 87, 'and made its assertions');
 
 # HTTP/1.1, on the API host and on D
 my $get = '/gitpod.v1.WorkspaceService/GetWorkspace';
