@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "ports.h"
 #include "wsm.h"
 
 #define ACTIVITY_CRASHES_MAX 5 /* restarts of the editor */
@@ -148,6 +149,35 @@ static void activity_idle(wsm_t *m, const wsm_run_t *run, const wsm_workspace_t 
                   "idle");
 }
 
+static int change_wish(wsm_t *m, wsm_workspace_t *ws, gp_arena_t *arena, void *data, gp_err_t *err)
+{
+    const wsm_wish_t *wish = data;
+    bool visible = strcmp(wish->set, "public") == 0, who = visible || strcmp(wish->set, "private") == 0;
+    const wsm_port_change_t change = {.port = wish->port, .visible = who ? &visible : NULL, .protocol = who ? "" : wish->set};
+
+    if (ws->phase != WSM_PHASE_RUNNING || ws->deleted != WSM_KEPT) {
+        return 1;
+    }
+    return wsm_ports_change(ws->ports, &change, arena, &ws->ports, err);
+}
+
+/* What somebody inside wants of ports, each wish once. */
+static void activity_ports(wsm_t *m, wsm_run_t *run, const wsm_workspace_t *ws, wsm_activity_t *activity, gp_arena_t *arena)
+{
+    for (size_t i = 0; i < activity->n_wishes; i++) {
+        wsm_wish_t *wish = &activity->wishes[i];
+        gp_err_t err = GP_ERR_INIT;
+
+        if (wish->seq <= run->wish_seq) {
+            continue;
+        }
+        run->wish_seq = wish->seq;
+        if (wsm_change(m, ws->id, arena, change_wish, wish, NULL, &err) < 0) {
+            gp_log(GP_LOG_WARN, "a port stays as it is", "workspace", ws->id, "error", err.text, NULL);
+        }
+    }
+}
+
 static void activity_one(wsm_t *m, const wsm_workspace_t *ws)
 {
     wsm_auto_arena arena = gp_arena_new(WSM_ARENA_BYTES);
@@ -165,6 +195,7 @@ static void activity_one(wsm_t *m, const wsm_workspace_t *ws)
         activity_stop(m, ws, arena, NULL, "asked from inside");
         return;
     }
+    activity_ports(m, run, ws, &activity, arena);
     activity_editor(m, run, ws, activity.ide_restarts, arena);
     activity_heard(m, ws, &activity);
     wsm_listener_tend(m, run, ws, arena);

@@ -66,6 +66,7 @@ static int change_locked(wsm_t *m, const char *id, gp_arena_t *arena, wsm_change
     ws->version = wsm_next_version(m, ws);
     rc = wsm_store_save(m->db, ws, err);
     if (rc == 0) {
+        wsm_instance_ports(m, ws, arena);
         wsm_watch_tell(m, ws);
     }
     return rc;

@@ -13,6 +13,8 @@
 
 #include "base/cleanup.h"
 #include "base/json.h"
+#include "base/log.h"
+#include "ports.h"
 #include "wsm.h"
 
 const char *wsm_container_name(const wsm_workspace_t *ws, gp_arena_t *arena)
@@ -134,6 +136,22 @@ int wsm_instance_write(wsm_t *m, const wsm_workspace_t *ws, const char *name, co
     return 0;
 }
 
+void wsm_instance_ports(wsm_t *m, const wsm_workspace_t *ws, gp_arena_t *arena)
+{
+    gp_auto_json json_t *ports = NULL;
+    gp_auto_free char *text = NULL;
+    gp_err_t err = GP_ERR_INIT;
+
+    if (ws->phase != WSM_PHASE_RUNNING || ws->deleted != WSM_KEPT) {
+        return;
+    }
+    ports = wsm_ports_effective(ws->ports);
+    text = ports ? json_dumps(ports, JSON_COMPACT) : NULL;
+    if (!text || wsm_instance_write(m, ws, GP_FILE_EXPOSED_NAME, text, arena, &err) < 0) {
+        gp_log(GP_LOG_WARN, "the workspace is not told of its ports", "workspace", ws->id, "error", err.text, NULL);
+    }
+}
+
 int wsm_instance_ready(wsm_t *m, const wsm_workspace_t *ws, const char *source, const char *location, gp_arena_t *arena, gp_err_t *err)
 {
     gp_auto_json json_t *doc = json_pack("{s:s, s:s, s:s}", "instance", ws->instance, "source", source, "location", location);
@@ -150,5 +168,7 @@ void wsm_instance_dir_remove(wsm_t *m, const wsm_workspace_t *ws, gp_arena_t *ar
     (void) unlink(gp_arena_printf(arena, "%s/.ready.json.new", dir));
     (void) unlink(gp_arena_printf(arena, "%s/" GP_FILE_PORTS_NAME, dir));
     (void) unlink(gp_arena_printf(arena, "%s/." GP_FILE_PORTS_NAME ".new", dir));
+    (void) unlink(gp_arena_printf(arena, "%s/" GP_FILE_EXPOSED_NAME, dir));
+    (void) unlink(gp_arena_printf(arena, "%s/." GP_FILE_EXPOSED_NAME ".new", dir));
     (void) rmdir(dir);
 }

@@ -79,6 +79,20 @@ int wsm_supervisor_ports(const char *address, int *ports, int max, gp_arena_t *a
     return rc < 0 ? rc : n;
 }
 
+static void activity_wishes(const json_t *list, gp_arena_t *arena, wsm_activity_t *ret)
+{
+    for (size_t i = 0; i < json_array_size(list) && ret->n_wishes < WSM_WISHES_MAX; i++) {
+        const json_t *entry = json_array_get(list, i);
+        const char *set = json_string_value(json_object_get(entry, "set"));
+        json_int_t port = json_integer_value(json_object_get(entry, "port"));
+
+        if (set && port > 0 && port <= 65535) {
+            ret->wishes[ret->n_wishes++] = (wsm_wish_t){
+                .seq = json_integer_value(json_object_get(entry, "seq")), .port = (int) port, .set = gp_arena_strdup(arena, set)};
+        }
+    }
+}
+
 int wsm_supervisor_activity(const char *address, gp_arena_t *arena, wsm_activity_t *ret, gp_err_t *err)
 {
     json_t *doc = NULL;
@@ -91,6 +105,7 @@ int wsm_supervisor_activity(const char *address, gp_arena_t *arena, wsm_activity
     ret->last_activity_s = json_integer_value(json_object_get(owned, "lastActivityEpochS"));
     ret->editor_s = json_integer_value(json_object_get(owned, "editorEpochS"));
     ret->stop_requested = json_is_true(json_object_get(owned, "stopRequested"));
+    activity_wishes(json_object_get(owned, "portWishes"), arena, ret);
     ret->ide_restarts = (int) json_integer_value(json_object_get(owned, "ideRestarts"));
     return 0;
 }

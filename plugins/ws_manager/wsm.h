@@ -74,6 +74,7 @@ typedef struct wsm_run {
     int64_t active_ms; /* epoch: the gateway's reports, MarkActive, the supervisor's word */
     /* the pollers' own */
     int ide_restarts, silent;
+    int64_t wish_seq; /* the last one of its supervisor that was seen to */
     char ide_instance[GP_INSTANCE_ID_LEN + 1];
     uint64_t ide_restarts_ms;
     uint64_t urls_told; /* a hash of them */
@@ -225,14 +226,26 @@ int wsm_instance_dir_prepare(wsm_t *m, const wsm_workspace_t *ws, gp_arena_t *ar
 int wsm_instance_ready(wsm_t *m, const wsm_workspace_t *ws, const char *source, const char *location, gp_arena_t *arena, gp_err_t *err);
 /* A file for those inside, whole at once. */
 int wsm_instance_write(wsm_t *m, const wsm_workspace_t *ws, const char *name, const char *text, gp_arena_t *arena, gp_err_t *err);
+/* Which ports are not as others are, for the supervisor to tell; a fault is logged. */
+void wsm_instance_ports(wsm_t *m, const wsm_workspace_t *ws, gp_arena_t *arena);
 void wsm_instance_dir_remove(wsm_t *m, const wsm_workspace_t *ws, gp_arena_t *arena);
 
 /* ---- supervisor.c ---- */
+#define WSM_WISHES_MAX 16
+
+typedef struct {
+    int64_t seq; /* grows */
+    int port;
+    const char *set; /* "public", "https", ... */
+} wsm_wish_t;
+
 typedef struct {
     int64_t last_activity_s;
     int64_t editor_s; /* the editor's word: an open tab keeps it fresh, used or not */
     bool stop_requested;
     int ide_restarts;
+    wsm_wish_t wishes[WSM_WISHES_MAX]; /* of ports, from inside */
+    size_t n_wishes;
 } wsm_activity_t;
 /* Positive: not yet, ask again; UNAVAILABLE with ECONNREFUSED: it does not listen (yet). */
 int wsm_supervisor_ide(const char *address, bool wait, bool (*cancelled)(void *), void *data, gp_arena_t *arena, gp_err_t *err);

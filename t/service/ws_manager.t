@@ -159,6 +159,13 @@ subtest 'ports of .gitpod.yml' => sub {
     $again->([ 3000, 1, 'http' ], [ 4000, 1, 'http' ]);
     is($ports->(), '9000:public:http 4000:public:http', 'the next start does not open it again, and forgets what is not said any more');
     $w->set_plan;
+    is_deeply(decode_json($w->inside($id, 'cat /.workspace/exposed.json')), $w->route($id)->{ports}, 'the workspace is told what is so');
+    $set->(9000, \0);
+    is_deeply(decode_json($w->inside($id, 'cat /.workspace/exposed.json')), $w->route($id)->{ports}, 'each change of it too');
+    like($w->inside($id, '/.supervisor/gp ports visibility 7000:public', 33333), qr{^Port 7000 is public: http://7000-$id\.ws-gitpod\.test}, 'somebody inside opens a port');
+    is($ports->(), '7000:public:http 4000:public:http', 'and the route says so');
+    $w->inside($id, '/.supervisor/gp ports visibility 7000:private', 33333);
+    is($ports->(), '4000:public:http', 'and closes it');
 };
 
 subtest 'WatchWorkspaces' => sub {

@@ -87,6 +87,11 @@ set_port(8000, admission => 'ADMISSION_LEVEL_EVERYONE');
 $t0 = time;
 ok($s->wait_for(5, 'port 8000', sub { anybody(8000) == 200 }) && time - $t0 < 1, 'another one becomes public within a second');
 is(anybody(8001), 401, 'and no other');
+($rc, $out) = $s->inside($id, 'gp ports visibility 8001:public; gp ports list');
+like($out, qr/^Port 8001 is public: .*^8001\s+open\s+public/ms, 'gp ports visibility does it from inside');
+is(anybody(8001), 200, 'and anybody reaches it');
+$s->inside($id, 'gp ports visibility 8001:private');
+is(anybody(8001), 401, 'until it closes it again');
 is(set_port(23000, admission => 'ADMISSION_LEVEL_EVERYONE')->{status}, 400, 'the editor\'s own port does not');
 
 # ---- sudo apt-get install ----

@@ -11,6 +11,7 @@
 #include "request.h"
 #include "task.h"
 #include "tap.h"
+#include "wish.h"
 
 
 static void requests(void)
@@ -133,9 +134,31 @@ static void environment(void)
 }
 
 
+static void wishes(void)
+{
+    static const char *const bad[] = {
+        "",          "3000",      "3000/",      "3000/open",  "/public",      "0/public",    "65536/public",
+        "-1/public", "+1/public", "3000public", "3000/http2", "23000/public", "22999/https", "99999999999999999999/public"};
+    gp_err_t err = GP_ERR_INIT;
+    sup_wish_t wish;
+    size_t i;
+
+    ok(sup_wish_parse("3000/public", &wish, &err) == 0 && wish.port == 3000 && strcmp(wish.set, "public") == 0, "a wish is read");
+    ok(sup_wish_parse("65535/grpc", &wish, &err) == 0 && wish.port == 65535, "of any port");
+    for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        ok(sup_wish_parse(bad[i], &wish, &err) == -GP_INVALID_ARGUMENT && *err.text, "this is none");
+    }
+    for (i = 0; i < SUP_WISHES_MAX; i++) {
+        ok(sup_wish_add("3000/public", &err) == 0, "one more");
+    }
+    ok(sup_wish_add("3000/public", &err) == -GP_RESOURCE_EXHAUSTED, "they have an end");
+}
+
+
 int main(void)
 {
     requests();
+    wishes();
     ports();
     tasks();
     small();

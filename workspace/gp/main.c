@@ -233,6 +233,83 @@ static int gp_cli_ports_list(int argc, char **argv)
 }
 
 
+#define GP_CLI_PORT_WAIT_MS 20000 /* ws_manager asks the supervisor every 5 s */
+#define GP_CLI_PORT_LOOK_MS 200
+
+/* Whether the port is so by now; the URL of what is. */
+static int gp_cli_port_is(unsigned long number, const char *member, const char *word, char *url, size_t size)
+{
+    gp_auto_json json_t *doc = NULL;
+    gp_err_t err = GP_ERR_INIT;
+    json_t *port, *exposed;
+    size_t i;
+
+    *url = '\0';
+    if (gp_cli_call("GET", GP_PATH_STATUS "ports", &doc, &err) < 0) {
+        return 0;
+    }
+    json_array_foreach(json_object_get(doc, "ports"), i, port)
+    {
+        exposed = json_object_get(port, "exposed");
+        if (json_integer_value(json_object_get(port, "localPort")) == (json_int_t) number) {
+            (void) snprintf(url, size, "%s", gp_cli_text(exposed, "url"));
+            return strcmp(gp_cli_text(exposed, member), word) == 0;
+        }
+    }
+
+    return strcmp(word, "private") == 0 || strcmp(word, "http") == 0; /* as all that are not listed */
+}
+
+
+/* "3000:public" */
+static int gp_cli_ports_set(int argc, char **argv, const char *member, const char *words)
+{
+    const char *word = argc == 1 ? strchr(argv[0], ':') : NULL;
+    gp_auto_json json_t *doc = NULL;
+    gp_err_t err = GP_ERR_INIT;
+    char path[128], url[GP_CLI_URL_MAX];
+    unsigned long port;
+    char *end;
+    int waited;
+
+    port = word ? strtoul(argv[0], &end, 10) : 0;
+    if (!word || end != word || port < 1 || port > 65535 || strlen(word) > 8 || !strstr(words, word + 1)) {
+        fprintf(stderr, "usage: gp ports %s <port>:<%s>\n", member, words);
+        return 2;
+    }
+    word++;
+    (void) snprintf(path, sizeof(path), GP_PATH_PORT "%lu/%s", port, word);
+    if (gp_cli_call("POST", path, &doc, &err) < 0) {
+        return gp_cli_fail(&err);
+    }
+    for (waited = 0; waited < GP_CLI_PORT_WAIT_MS; waited += GP_CLI_PORT_LOOK_MS) {
+        if (gp_cli_port_is(port, member, word, url, sizeof(url))) {
+            printf("Port %lu is %s: %s\n", port, word, url);
+            return 0;
+        }
+        (void) poll(NULL, 0, GP_CLI_PORT_LOOK_MS);
+    }
+    fprintf(stderr,
+            "gp: nothing came of it within %d s. 16 ports that are not private and http are the limit of a workspace (see `gp ports "
+            "list`); or nobody can be asked at the moment: try again\n",
+            GP_CLI_PORT_WAIT_MS / 1000);
+
+    return 1;
+}
+
+
+static int gp_cli_ports_visibility(int argc, char **argv)
+{
+    return gp_cli_ports_set(argc, argv, "visibility", "private|public");
+}
+
+
+static int gp_cli_ports_protocol(int argc, char **argv)
+{
+    return gp_cli_ports_set(argc, argv, "protocol", "http|https|h2c|grpc");
+}
+
+
 static int gp_cli_tasks_list(int argc, char **argv)
 {
     gp_auto_json json_t *doc = NULL;
@@ -454,6 +531,8 @@ static const gp_cli_command_t gp_cli_commands[] = {
     {NULL, "info", "[-j]", gp_cli_info, "what this workspace is"},
     {NULL, "url", "[port]", gp_cli_url, "its address, or that of a port"},
     {"ports", "list", "", gp_cli_ports_list, "ports that programs listen on or .gitpod.yml names"},
+    {"ports", "visibility", "<port>:private|public", gp_cli_ports_visibility, "who reaches a port: its owner, or anybody"},
+    {"ports", "protocol", "<port>:http|https|h2c|grpc", gp_cli_ports_protocol, "what its program speaks"},
     {"tasks", "list", "[-j]", gp_cli_tasks_list, "tasks of .gitpod.yml"},
     {"tasks", "attach", "[--hold] [id]", gp_cli_tasks_attach, "a task's terminal; it ends with the task's shell, or --hold with Enter"},
     {NULL, "stop", "", gp_cli_stop, "stop this workspace"},

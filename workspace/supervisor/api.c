@@ -11,6 +11,7 @@
 #include "ide.h"
 #include "port.h"
 #include "task.h"
+#include "wish.h"
 
 static char sup_api_fatal[GP_ERR_TEXT_MAX];
 static int64_t sup_api_active_s; /* start, heartbeats of people's programs */
@@ -124,9 +125,9 @@ static int sup_api_activity(const sup_request_t *request, int last, sup_reply_t 
     (void) last;
     active = typed > active ? typed : active;
 
-    return sup_api_ok(reply, json_pack("{s:I, s:I, s:b, s:I}", "lastActivityEpochS", (json_int_t) active, "editorEpochS",
+    return sup_api_ok(reply, json_pack("{s:I, s:I, s:b, s:I, s:o}", "lastActivityEpochS", (json_int_t) active, "editorEpochS",
                                        (json_int_t) sup_ide_heartbeat_epoch_s(), "stopRequested", sup_api_stop, "ideRestarts",
-                                       (json_int_t) sup_ide_restarts()));
+                                       (json_int_t) sup_ide_restarts(), "portWishes", sup_wish_list()));
 }
 
 
@@ -153,10 +154,28 @@ static int sup_api_resize(const sup_request_t *request, sup_reply_t *reply)
 }
 
 
+static int sup_api_port(const sup_request_t *request, sup_reply_t *reply)
+{
+    gp_err_t err = GP_ERR_INIT;
+
+    if (strcmp(request->method, "POST") != 0) {
+        return sup_api_error(reply, GP_UNIMPLEMENTED, "use POST");
+    }
+    if (sup_wish_add(request->path + strlen(GP_PATH_PORT), &err) < 0) {
+        return sup_api_error(reply, err.code, err.text);
+    }
+
+    return sup_api_ok(reply, json_object());
+}
+
+
 static int sup_api_control(const sup_request_t *request, sup_reply_t *reply)
 {
     if (strncmp(request->path, GP_PATH_RESIZE, strlen(GP_PATH_RESIZE)) == 0) {
         return sup_api_resize(request, reply);
+    }
+    if (strncmp(request->path, GP_PATH_PORT, strlen(GP_PATH_PORT)) == 0) {
+        return sup_api_port(request, reply);
     }
     if (strcmp(request->path, GP_PATH_STOP) == 0) {
         if (strcmp(request->method, "POST") != 0) {
@@ -186,7 +205,8 @@ int sup_api_answer(const sup_request_t *request, int local, int last, sup_reply_
         return sup_api_heartbeat(ret_reply);
     }
     if (local && (strcmp(request->path, GP_PATH_STOP) == 0 || strncmp(request->path, GP_PATH_TERMINAL, strlen(GP_PATH_TERMINAL)) == 0 ||
-                  strncmp(request->path, GP_PATH_RESIZE, strlen(GP_PATH_RESIZE)) == 0)) {
+                  strncmp(request->path, GP_PATH_RESIZE, strlen(GP_PATH_RESIZE)) == 0 ||
+                  strncmp(request->path, GP_PATH_PORT, strlen(GP_PATH_PORT)) == 0)) {
         return sup_api_control(request, ret_reply);
     }
     for (i = 0; strncmp(request->path, GP_PATH_STATUS, prefix) == 0 && i < sizeof(statuses) / sizeof(statuses[0]); i++) {

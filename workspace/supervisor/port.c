@@ -1,7 +1,9 @@
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -14,6 +16,8 @@
 #define SUP_PORT_SCAN_MS 2000
 #define SUP_PORT_LINES_MAX 16384 /* sockets of a container that are looked at */
 #define SUP_PORT_URL_MAX 512
+#define SUP_PORT_FILE GP_DIR_INSTANCE "/" GP_FILE_EXPOSED_NAME
+#define SUP_PORT_FILE_MAX 4096
 
 static const gp_yml_t *sup_port_yml;
 static sup_timer_t sup_port_timer;
@@ -182,28 +186,75 @@ static const gp_yml_port_t *sup_port_config(unsigned port)
 }
 
 
-static void sup_port_describe(json_t *list, unsigned port)
+/* What ws_manager says is so, entries as in the route record; NULL: nothing, every port is private and http. */
+static json_t *sup_port_so(void)
 {
-    const gp_yml_port_t *config = sup_port_config(port);
-    enum gp_yml_on_open on_open = config ? config->on_open : port <= 10000 ? GP_YML_NOTIFY_PRIVATE : GP_YML_IGNORE;
-    char url[SUP_PORT_URL_MAX] = "";
+    gp_auto_fd int fd = open(SUP_PORT_FILE, O_RDONLY | O_CLOEXEC);
+    char text[SUP_PORT_FILE_MAX];
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text));
 
-    if (on_open == GP_YML_IGNORE_COMPLETELY) {
-        return;
-    }
-    (void) gp_port_url(port, url, sizeof(url)); /* it may have none yet */
-    (void) json_array_append_new(list, json_pack("{s:i, s:b, s:s, s:s, s:s, s:{s:s, s:s, s:s, s:s}}", "localPort", (int) port, "served",
-                                                 sup_port_served(port) != NULL, "name", config && config->name ? config->name : "",
-                                                 "description", config && config->description ? config->description : "", "onOpen",
-                                                 gp_yml_on_open_name(on_open), "exposed", "visibility", "private", "protocol", "http",
-                                                 "url", url, "onExposed", gp_yml_on_open_name(on_open)));
+    return n <= 0 ? NULL : json_loadb(text, (size_t) n, 0, NULL);
 }
 
 
-/* Order: as configured, single ports even when not served, ranges only where served; then the rest by number. */
+static const json_t *sup_port_entry(const json_t *so, unsigned port)
+{
+    const json_t *entry;
+    size_t i;
+
+    json_array_foreach(so, i, entry)
+    {
+        if (json_integer_value(json_object_get(entry, "port")) == (json_int_t) port) {
+            return entry;
+        }
+    }
+
+    return NULL;
+}
+
+
+static const char *sup_port_said(const json_t *entry, const char *member, const char *otherwise)
+{
+    const char *text = json_string_value(json_object_get(entry, member));
+
+    return text ? text : otherwise;
+}
+
+
+static void sup_port_describe(json_t *list, const json_t *so, unsigned port)
+{
+    const gp_yml_port_t *config = sup_port_config(port);
+    enum gp_yml_on_open on_open = config ? config->on_open : port <= 10000 ? GP_YML_NOTIFY_PRIVATE : GP_YML_IGNORE;
+    const json_t *entry = sup_port_entry(so, port);
+    char url[SUP_PORT_URL_MAX] = "";
+
+    if (on_open == GP_YML_IGNORE_COMPLETELY && !entry) {
+        return; /* one that is public is never hidden */
+    }
+    (void) gp_port_url(port, url, sizeof(url)); /* it may have none yet */
+    (void) json_array_append_new(
+        list, json_pack("{s:i, s:b, s:s, s:s, s:s, s:{s:s, s:s, s:s, s:s}}", "localPort", (int) port, "served",
+                        sup_port_served(port) != NULL, "name", config && config->name ? config->name : "", "description",
+                        config && config->description ? config->description : "", "onOpen", gp_yml_on_open_name(on_open), "exposed",
+                        "visibility", sup_port_said(entry, "visibility", "private"), "protocol", sup_port_said(entry, "protocol", "http"),
+                        "url", url, "onExposed", gp_yml_on_open_name(on_open)));
+}
+
+
+/* A port that is set to something and neither served nor a single one of .gitpod.yml. */
+static int sup_port_only_set(unsigned port)
+{
+    const gp_yml_port_t *config = sup_port_config(port);
+
+    return port >= 1 && port <= 65535 && !sup_port_served(port) && (!config || config->first != config->last);
+}
+
+
+/* Order: as configured, single ports even when not served, ranges only where served; then the rest by number; then what is only set. */
 json_t *sup_port_status(void)
 {
-    json_t *list = json_array();
+    gp_auto_json json_t *so = sup_port_so();
+    json_t *list = json_array(), *entry;
     const gp_yml_port_t *config;
     unsigned port;
     size_t i;
@@ -213,13 +264,21 @@ json_t *sup_port_status(void)
         for (port = config->first; port <= config->last; port++) {
             if (sup_port_config(port) == config && !sup_port_internal((uint16_t) port) &&
                 (config->first == config->last || sup_port_served(port))) {
-                sup_port_describe(list, port);
+                sup_port_describe(list, so, port);
             }
         }
     }
     for (i = 0; i < sup_ports_n; i++) {
         if (!sup_port_config(sup_ports[i].port)) {
-            sup_port_describe(list, sup_ports[i].port);
+            sup_port_describe(list, so, sup_ports[i].port);
+        }
+    }
+
+    json_array_foreach(so, i, entry)
+    {
+        port = (unsigned) json_integer_value(json_object_get(entry, "port"));
+        if (sup_port_only_set(port)) {
+            sup_port_describe(list, so, port);
         }
     }
 

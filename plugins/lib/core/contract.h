@@ -70,6 +70,7 @@
 #define GP_DIR_INSTANCE          "/.workspace"    /* ro, written by content and ws_manager */
 #define GP_FILE_READY            "/.workspace/ready.json" /* the go signal */
 #define GP_FILE_PORTS_NAME       "ports.json"     /* mode port: {"3000":"<URL>"}, named by GITPOD_PORT_URLS */
+#define GP_FILE_EXPOSED_NAME     "exposed.json"   /* ports that are not private and http, as in the route record */
 #define GP_DIR_SUPERVISOR        "/.supervisor"   /* ro: supervisor, gp */
 #define GP_DIR_IDE               "/ide"           /* ro: the editor and its Node */
 
