@@ -165,6 +165,10 @@ static int init_engine(wsm_t *m, gp_err_t *err)
     if (rc < 0) {
         return rc;
     }
+    if (wsm_mode_port(m)) {
+        (void) snprintf(m->network.listeners, sizeof(m->network.listeners), ", %u-%u",
+                        (unsigned) (m->conf->service.listener_first & 0xffff), (unsigned) (m->conf->service.listener_last & 0xffff));
+    }
     const wsm_engine_conf_t conf = {.socket = m->conf->engine_socket,
                                     .installation = m->conf->installation,
                                     .network = m->conf->network,

@@ -80,7 +80,7 @@ static int network_rules(const wsm_network_t *net, char *text, size_t size)
                     "  iifname != \"%s\" accept\n"
                     "  ct state established,related accept\n"
                     "  ip daddr %s udp dport 53 accept\n"
-                    "  ip daddr %s tcp dport { 53, %d } accept\n"
+                    "  ip daddr %s tcp dport { 53, %d%s } accept\n"
                     "  drop\n"
                     " }\n"
                     " chain forward {\n"
@@ -94,7 +94,7 @@ static int network_rules(const wsm_network_t *net, char *text, size_t size)
                     "  meta nfproto ipv6 drop\n"
                     " }\n"
                     "}\n",
-                    t, t, t, b, g, g, net->port, b, b, b, net->subnet);
+                    t, t, t, b, g, g, net->port, net->listeners, b, b, b, net->subnet);
 }
 
 static int nft_wait(pid_t pid, int from, gp_err_t *err)

@@ -17,6 +17,7 @@ typedef struct {
     const char *subnet;
     char gateway[46]; /* first address of the subnet */
     int port; /* the public one */
+    char listeners[sizeof(", 10000-65535")]; /* and those of mode port, set before the rules are */
     uint32_t address; /* gateway as a number, network byte order */
     int prefix;
     uint8_t mac[6]; /* of the bridge, from its name */

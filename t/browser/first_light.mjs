@@ -5,7 +5,9 @@ import path from 'node:path';
 const require = createRequire(path.join(path.dirname(new URL(import.meta.url).pathname), '../../dashboard/package.json'));
 const { chromium } = require('playwright-core');
 
-const { GP_LINK, GP_URL, GP_REPOSITORY, GP_SCREENSHOTS, GP_PROFILE } = process.env;
+const { GP_LINK, GP_URL, GP_REPOSITORY, GP_SCREENSHOTS, GP_PROFILE, GP_EDITOR_HOST } = process.env;
+// In mode port all editors have one host, each a port of its own.
+const editorOf = (id) => (GP_EDITOR_HOST ? new RegExp(`^http://${GP_EDITOR_HOST}:\\d+/\\?folder=`) : new RegExp(`^http://${id}\\.`));
 let failed = 0;
 function ok(cond, text) {
     console.log(`${cond ? 'ok' : 'not ok'} - ${text}`);
@@ -84,7 +86,7 @@ try {
     ok(true, 'a Git URL behind # opens the start page');
     await shot('02-start-page');
     const id = new URL(page.url()).hash.slice(1);
-    await page.waitForURL(new RegExp(`^http://${id}\\.`), { timeout: 90000 });
+    await page.waitForURL(editorOf(id), { timeout: 90000 });
     ok(true, 'the start page goes to the workspace by itself');
     await inEditor();
     ok(true, 'VS Code shows the cloned repository');
@@ -137,7 +139,7 @@ try {
 
     await page.goto(`${GP_URL}/start/#${id}`);
     await page.getByRole('button', { name: /start|open/i }).first().click();
-    await page.waitForURL(new RegExp(`^http://${id}\\.`), { timeout: 90000 });
+    await page.waitForURL(editorOf(id), { timeout: 90000 });
     await inEditor();
     ok((await waitText(() => fetchFile(file('note.txt')), 'proof-42', 30000)).includes('proof-42'), 'after stop and start the uncommitted file is there');
     ok((await waitText(() => fetchFile(file('tasks.txt')), 'command\ncommand', 15000)) === 'init\ncommand\ncommand\n', 'init ran once, command at each start');

@@ -19,6 +19,7 @@ my $shots = $ENV{GITPOD_SCREENSHOTS} // "$s->{env}{GITPOD_STATE}/screenshots";
 mkdir $shots;
 local $ENV{GP_LINK} = $s->{link};
 local $ENV{GP_URL} = $s->{url};
+local $ENV{GP_EDITOR_HOST} = $s->{mode} eq 'port' ? $s->{workspace_domain} : '';
 local $ENV{GP_REPOSITORY} = "$git/acme/hello.git";
 local $ENV{GP_SCREENSHOTS} = $shots;
 local $ENV{GP_PROFILE} = "$s->{dir}/chromium";

@@ -15,6 +15,9 @@ use JSON::PP;
 use POSIX qw(:sys_wait_h);
 use Test::More ();
 use Time::HiRes qw(time sleep);
+use GitpodTest ();
+
+use constant LISTENERS => 24; # of mode port
 
 our $TOP = abs_path(dirname(__FILE__) . '/../..');
 
@@ -23,6 +26,7 @@ sub free_port {
     return $s->sockport;
 }
 
+# mode: host or port; TEST_MODE of the environment when it is not said.
 sub new {
     my ($class, %arg) = @_;
     # Short: a unix socket's path has 107 bytes (unix(7)).
@@ -30,16 +34,22 @@ sub new {
     chmod 0755, $dir;
     my $self = bless { dir => $dir, pids => [], owner => $$ }, $class;
     my $port = $arg{port} // free_port();
+    my $mode = $arg{mode} // $ENV{TEST_MODE} // 'host';
+    my $first = $mode eq 'port' ? GitpodTest::free_range(LISTENERS) : 0;
     $self->{env} = {
         GITPOD_STATE => $arg{state} // "$dir/state",
         GITPOD_RUN => "$dir/run",
         GITPOD_PORT => $port,
         GITPOD_PROBE_PORT => free_port(),
         GITPOD_DOMAIN => "gp$port.localhost",
+        ($mode eq 'port' ? (GITPOD_MODE => 'port', GITPOD_PORT_RANGE => $first . '-' . ($first + LISTENERS - 1)) : ()),
         %{ $arg{env} // {} },
     };
+    $self->{mode} = $mode;
     $self->{domain} = $self->{env}{GITPOD_DOMAIN};
     $self->{workspace_domain} = $self->{env}{GITPOD_WORKSPACE_DOMAIN} // "ws-$self->{domain}";
+    # no workspace has this id, nor this listener
+    $self->{address}{'amber-fox-k3j9x2m1'}{0} = "$self->{workspace_domain}:" . ($first + LISTENERS - 1) if $mode eq 'port';
     $self->{scheme} = $self->{env}{GITPOD_TLS_CERTIFICATE} ? 'https' : 'http';
     $self->{url} = "$self->{scheme}://$self->{domain}:$port";
     $self->up unless $arg{no_up};
@@ -180,12 +190,28 @@ sub owner_token {
     return $self->rpc('GetWorkspaceOwnerToken', { workspaceId => $id })->{data}{ownerToken};
 }
 
+# Where an editor or a port of it is, as "host:port"; in mode port what the API says, or '' while it says nothing.
+sub address {
+    my ($self, $id, $port) = @_;
+    return ($port ? "$port-" : '') . "$id.$self->{workspace_domain}:$self->{env}{GITPOD_PORT}" if $self->{mode} eq 'host';
+    return $self->{address}{$id}{ $port // 0 } ||= do {
+        my $w = $self->workspace($id) // {};
+        my ($url) = $port ? map { $_->{url} // '' } grep { $_->{port} == $port } @{ $w->{spec}{ports} // [] } : $w->{status}{workspaceUrl};
+        ($url // '') =~ m{^$self->{scheme}://(\Q$self->{workspace_domain}\E:\d+)/$} ? $1 : '';
+    };
+}
+
+sub workspace_url { my ($self, $id, $port) = @_; my $address = $self->address($id, $port); return $address ? "$self->{scheme}://$address/" : '' }
+
+# The port of the gateway that serves it.
+sub gateway_port { my ($self, $id, $port) = @_; return ($self->address($id, $port) =~ /:(\d+)$/)[0] }
+
 # A request to a workspace host with its owner token.
 sub workspace_http {
     my ($self, $id, $path, %arg) = @_;
-    my $host = ($arg{port} ? "$arg{port}-" : '') . "$id.$self->{workspace_domain}";
+    my $address = $self->address($id, $arg{port}) or return { status => 0, headers => '', body => '' };
     my $token = exists $arg{owner_token} ? $arg{owner_token} : $self->owner_token($id);
-    return $self->http(url => "$self->{scheme}://$host:$self->{env}{GITPOD_PORT}$path",
+    return $self->http(url => "$self->{scheme}://$address$path",
         headers => [ defined $token ? "x-gitpod-owner-token: $token" : (), @{ $arg{headers} // [] } ], map { $_ => $arg{$_} } grep { exists $arg{$_} } qw(method body timeout));
 }
 

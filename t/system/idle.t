@@ -24,10 +24,10 @@ $s->wait_phase($_, 'PHASE_RUNNING') for $idle, $open, $typing, $used;
 sub editor {
     my ($id) = @_;
     my $token = $s->owner_token($id);
-    my $c = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $s->{env}{GITPOD_PORT}) or die "connect: $!";
+    my $c = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $s->gateway_port($id)) or die "connect: $!";
     setsockopt $c, IPPROTO_TCP, TCP_NODELAY, 1;
     print $c join "\r\n", 'GET /?reconnectionToken=1a2b3c4d-0000-4000-8000-000000000001&reconnection=false&skipWebSocketFrames=false HTTP/1.1',
-        "Host: $id.$s->{workspace_domain}:$s->{env}{GITPOD_PORT}", 'Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Version: 13',
+        'Host: ' . $s->address($id), 'Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Version: 13',
         'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', "x-gitpod-owner-token: $token", '', '';
     $c->flush;
     my $head = '';

@@ -31,7 +31,7 @@ like($id, qr/^[0-9a-z]{2,16}-[0-9a-z]{2,16}-[0-9a-z]{8,11}$/, 'the id has the fo
 is($s->create("$git/acme/app.git", metadata => { annotations => { 'idempotency-key' => 'k-1' } }), $id, 'the same request key gives the same workspace');
 my $w = $s->wait_phase($id, 'PHASE_RUNNING');
 note sprintf 'first start: %.2f s', time - $t0;
-is($w->{status}{workspaceUrl}, "http://$id.$s->{workspace_domain}:$s->{env}{GITPOD_PORT}/", 'the workspace has its URL');
+like($w->{status}{workspaceUrl}, $s->{mode} eq 'port' ? qr{^http://\Q$s->{workspace_domain}\E:\d+/$} : qr{^http://$id\.\Q$s->{workspace_domain}:$s->{env}{GITPOD_PORT}\E/$}, 'the workspace has its URL');
 is($w->{spec}{initializer}{specs}[0]{git}{remoteUri}, "$git/acme/app.git", 'the spec names the repository');
 ok((grep { /image/ } @{ $w->{metadata}{warnings} // [] }), 'keys of .gitpod.yml that are not supported yet are named') or diag(encode_json($w->{metadata}));
 
@@ -52,11 +52,11 @@ ok($s->wait_for(15, 'port 8001', sub { $s->workspace_http($id, '/', port => 8001
 is($s->workspace_http($id, '/', port => 8000, owner_token => undef)->{status}, 401, 'a port is private');
 ($rc, $out) = $s->inside($id, 'gp ports list; gp info; gp url 8000; gp tasks list');
 like($out, qr/8000/, 'gp ports list knows it');
-like($out, qr{http://8000-$id\.}, 'gp url gives its URL');
+like($out, qr{^\Q@{[ $s->workspace_url($id, 8000) ]}\E$}m, 'gp url gives its URL');
 
 # ---- ports made public and private ----
-is_deeply([ map { "$_->{port} $_->{admission} $_->{url}" } @{ $s->workspace($id)->{spec}{ports} // [] } ],
-    ["3000 ADMISSION_LEVEL_EVERYONE http://3000-$id.$s->{workspace_domain}:$s->{env}{GITPOD_PORT}/"], 'the port that .gitpod.yml makes public is listed');
+sub shared { return [ map { "$_->{port} $_->{url}" } grep { $_->{admission} eq 'ADMISSION_LEVEL_EVERYONE' } @{ $s->workspace($id)->{spec}{ports} // [] } ] }
+is_deeply(shared(), [ '3000 ' . $s->workspace_url($id, 3000) ], 'the port that .gitpod.yml makes public is listed');
 $s->inside($id, <<'X');
 cat > /tmp/stream.py <<'PY'
 import http.server, time
@@ -74,8 +74,8 @@ X
 ok($s->wait_for(15, 'port 3000', sub { anybody(3000) == 200 }), 'anybody reaches it');
 sub anybody { my ($port) = @_; return $s->workspace_http($id, '/', port => $port, owner_token => undef)->{status} }
 sub set_port { my ($port, %to) = @_; return $s->rpc('UpdateWorkspacePort', { workspaceId => $id, port => $port, %to }) }
-my $stream = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $s->{env}{GITPOD_PORT}) or die "connect: $!";
-syswrite $stream, "GET /stream HTTP/1.1\r\nHost: 3000-$id.$s->{workspace_domain}:$s->{env}{GITPOD_PORT}\r\n\r\n";
+my $stream = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $s->gateway_port($id, 3000)) or die "connect: $!";
+syswrite $stream, "GET /stream HTTP/1.1\r\nHost: " . $s->address($id, 3000) . "\r\n\r\n";
 ok(IO::Select->new($stream)->can_read(5) && sysread($stream, my $bytes, 4096), 'a stream of it is open');
 is(set_port(3000, admission => 'ADMISSION_LEVEL_OWNER_ONLY')->{status}, 200, 'UpdateWorkspacePort: the owner makes it private');
 $t0 = time;
@@ -116,8 +116,9 @@ is($s->rpc('StopWorkspace', { workspaceId => $id })->{status}, 200, 'StopWorkspa
 $s->wait_phase($id, 'PHASE_STOPPED');
 is($s->container($id), undef, 'the container is gone');
 is($s->workspace_http($id, '/healthz', owner_token => 'x' x 32)->{status}, 401, 'who has no right to it does not hear that it is stopped');
-my $r = $s->http(url => "http://$id.$s->{workspace_domain}:$s->{env}{GITPOD_PORT}/", headers => ['Accept: text/html']);
-like($r->{headers}, qr{^location: \Q$s->{url}\E/api/handoff\?host=$id\.}mi, 'a person is asked who it is first');
+my $r = $s->http(url => $s->workspace_url($id), headers => ['Accept: text/html']);
+my $host_of = $s->{mode} eq 'port' ? $s->address($id) : "$id.$s->{workspace_domain}";
+like($r->{headers}, qr{^location: \Q$s->{url}\E/api/handoff\?host=\Q$host_of\E&}mi, 'a person is asked who it is first');
 my @both = map { $s->rpc('StartWorkspace', { workspaceId => $id }) } 1 .. 2;
 is($both[$_]{status}, 200, 'StartWorkspace ' . ($_ + 1)) for 0, 1;
 $w = $s->wait_phase($id, 'PHASE_RUNNING');
@@ -125,7 +126,7 @@ $w = $s->wait_phase($id, 'PHASE_RUNNING');
 is(scalar(split /\n/, $out), 1, 'two starts at once made one container');
 ($rc, $out) = $s->inside($id, 'cat /workspace/app/work.txt; tail -1 /workspace/app/README.md; stat -c %u /workspace/app/work.txt');
 is($out, "uncommitted\nchanged\n33333\n", 'uncommitted files survive, with their owner');
-is_deeply([ map { $_->{port} } @{ $s->workspace($id)->{spec}{ports} // [] } ], [8000], 'and what the owner chose for ports, against .gitpod.yml too');
+is_deeply(shared(), [ '8000 ' . $s->workspace_url($id, 8000) ], 'and what the owner chose for ports, against .gitpod.yml too');
 
 # ---- branches, tags, commits, private ----
 for my $case (["$git/acme/app/tree/feature/x", 'feature/x'], ["$git/acme/app/tree/v1.0", undef], ["$git/acme/app/commit/$commit", undef], ["$git/acme/app/blob/main/src/a.txt", 'main']) {

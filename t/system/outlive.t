@@ -18,7 +18,6 @@ $s->git_repository('acme/a', { 'a' => "a\n" });
 my $id = $s->create("$git/acme/a.git");
 $s->wait_phase($id, 'PHASE_RUNNING');
 my $token = $s->owner_token($id);
-my $host = "$id.$s->{workspace_domain}";
 my $container = $s->container($id);
 $s->inside($id, 'mkdir -p /workspace/web && echo from-port > /workspace/web/index.html; cd /workspace/web; (setsid python3 -m http.server 8000 >/dev/null 2>&1 &)');
 
@@ -29,30 +28,31 @@ sub visit {
     return $s->http(url => $url, timeout => 20, headers => ['Accept: text/html,*/*;q=0.8', 'Sec-Fetch-Mode: navigate', 'Sec-Fetch-Dest: document'],
         curl => ['-b', $jar, '-c', $jar, '-L', '-o', '/dev/null', '-w', "HTTP/1.1 %{http_code} \r\n\r\n%{url_effective}"]);
 }
-sub url { my ($h) = @_; return "http://$h:$env{GITPOD_PORT}/" }
 is(visit($s->{link})->{status}, 200, 'somebody signs in');
-is(visit(url($host))->{status}, 200, 'and opens the editor');
-ok($s->wait_for(20, 'the port', sub { visit(url("8000-$host"))->{status} == 200 }), 'and a port');
-my ($session) = map { (split /\t/)[6] =~ s/\n//r } grep { /\tgp_workspace\t/ && /\Q$host\E/ && !/8000-/ } lines($jar);
+is(visit($s->workspace_url($id))->{status}, 200, 'and opens the editor');
+ok($s->wait_for(20, 'the port', sub { my $url = $s->workspace_url($id, 8000); $url && visit($url)->{status} == 200 }), 'and a port');
+my ($editor, $port) = map { $s->workspace_url($id, $_) } undef, 8000;
+my $cookie = $s->{mode} eq 'port' ? 'gp_workspace_' . $s->gateway_port($id) : 'gp_workspace';
+my ($session) = map { (split /\t/)[6] =~ s/\n//r } grep { /\t$cookie\t/ && /\Q$s->{workspace_domain}\E/ && !/8000-/ } lines($jar);
 ok($session, 'the workspace host has a cookie of its own');
 
 sub lines { my ($file) = @_; open my $f, '<', $file or return; return <$f> }
 
 # The editor's own WebSocket: 101, or what else the gateway says.
 sub websocket {
-    my $c = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $env{GITPOD_PORT}, Timeout => 5) or return 'no connection';
+    my $c = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $s->gateway_port($id), Timeout => 5) or return 'no connection';
     print $c join "\r\n", 'GET /?reconnectionToken=11111111-1111-4111-8111-111111111111&reconnection=false&skipWebSocketFrames=false HTTP/1.1',
-        "Host: $host:$env{GITPOD_PORT}", 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13',
-        'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', "Origin: http://$host:$env{GITPOD_PORT}", "Cookie: gp_workspace=$session", '', '';
+        'Host: ' . $s->address($id), 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13',
+        'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', "Origin: http://" . $s->address($id), "Cookie: $cookie=$session", '', '';
     my $line = <$c> // '';
     return $line =~ /^HTTP\/1\.1 (\d+)/ ? $1 : "'$line'";
 }
 
 sub goes_on {
     my ($when) = @_;
-    is(visit(url($host))->{status}, 200, "$when: the editor opens");
-    my $port = visit(url("8000-$host"));
-    is("$port->{status} $port->{body}", '200 ' . url("8000-$host"), "$when: the port opens, without a detour");
+    is(visit($editor)->{status}, 200, "$when: the editor opens");
+    my $r = visit($port);
+    is("$r->{status} $r->{body}", "200 $port", "$when: the port opens, without a detour");
     is(websocket(), 101, "$when: a WebSocket of the editor opens");
     is($s->workspace_http($id, '/healthz', owner_token => $token)->{status}, 200, "$when: the owner token opens it");
     is($s->workspace_http($id, '/_supervisor/v1/status/supervisor', owner_token => $token)->{status}, 200, "$when: the supervisor answers");
@@ -93,7 +93,7 @@ system("sv start $env{GITPOD_RUN}/sv/$_ >/dev/null") for 'nginx', reverse @dead;
 ok($s->wait_for(60, 'ready', sub { $s->http(url => "http://127.0.0.1:$env{GITPOD_PROBE_PORT}/ready", timeout => 3)->{status} == 200 }), 'all is ready when the rest is back');
 is($s->phase($id), 'PHASE_RUNNING', 'the workspace runs');
 is($s->container($id), $container, 'in the same container');
-is(visit(url($host))->{status}, 200, 'and its editor opens');
+is(visit($editor)->{status}, 200, 'and its editor opens');
 is($s->rpc('StopWorkspace', { workspaceId => $id })->{status}, 200, 'it can be stopped');
 $s->wait_phase($id, 'PHASE_STOPPED');
 $s->down;
