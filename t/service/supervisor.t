@@ -154,6 +154,7 @@ subtest 'ports' => sub {
     cmp_ok($wish->{seq}, '>', $first->{seq}, 'each has a number that grows');
     $so->('[{"port":9001,"visibility":"private","protocol":"h2c"}]');
     ok($w->until(5, sub { slurp($w, '/tmp/gp.out') =~ /^Port 9001 is h2c: / }), 'gp says when it is so') or diag slurp($w, '/tmp/gp.out');
+    is($w->inside('timeout 5 /.supervisor/gp ports visibility 4444:private', 1), "Port 4444 is private\n", 'a port that is not listed is as others are');
     like($w->inside("/.supervisor/gp ports visibility $_ 2>&1", 1), qr/usage: gp ports visibility <port>:<private\|public>/, "'$_' is told the usage") for '', '3000', '3000:open', 'x:public', '0:public', '65536:public';
     like($w->inside('/.supervisor/gp ports visibility 23000:public 2>&1', 1), qr/23000 is the workspace's own/, 'the editor\'s port is not to be had');
     like($w->inside('curl -s -m 2 -X POST http://127.0.0.1:22999/_supervisor/v1/control/port/3000/public'), qr/no such endpoint/, 'nothing of that can be asked for over the network');

@@ -284,7 +284,7 @@ static int gp_cli_ports_set(int argc, char **argv, const char *member, const cha
     }
     for (waited = 0; waited < GP_CLI_PORT_WAIT_MS; waited += GP_CLI_PORT_LOOK_MS) {
         if (gp_cli_port_is(port, member, word, url, sizeof(url))) {
-            printf("Port %lu is %s: %s\n", port, word, url);
+            printf("Port %lu is %s%s%s\n", port, word, *url ? ": " : "", url);
             return 0;
         }
         (void) poll(NULL, 0, GP_CLI_PORT_LOOK_MS);
