@@ -177,6 +177,21 @@ static char *urls_json(const wsm_t *m, const wsm_workspace_t *ws, gp_arena_t *ar
     return json_dumps(doc, JSON_COMPACT | JSON_SORT_KEYS);
 }
 
+/* Ports have half of the range at most: programs that listen shall not keep editors from starting. */
+static int check_share(const wsm_t *m, gp_err_t *err)
+{
+    int first = (int) m->conf->service.listener_first, last = (int) m->conf->service.listener_last, n = 0;
+    int rc = wsm_store_count_ports(m->db, first, last, &n, err);
+
+    if (rc == 0 && n >= (last - first + 1) / 2) {
+        return gp_err(
+            err, GP_RESOURCE_EXHAUSTED,
+            "Ports of programs have %d listeners, half of the range: end programs that listen, or make GITPOD_PORT_RANGE (%d-%d) larger", n,
+            first, last);
+    }
+    return rc;
+}
+
 static void tell_urls(wsm_t *m, wsm_run_t *run, const wsm_workspace_t *ws, gp_arena_t *arena)
 {
     gp_auto_free char *text = urls_json(m, ws, arena);
@@ -203,7 +218,7 @@ void wsm_listener_tend(wsm_t *m, wsm_run_t *run, const wsm_workspace_t *ws, gp_a
     wsm_workspace_t now = *ws;
     wanted_t wanted = {.n = 0};
     gp_err_t err = GP_ERR_INIT;
-    int n, rc = 0;
+    int n, missing, rc = 0;
 
     if (!wsm_mode_port(m)) {
         return;
@@ -216,8 +231,9 @@ void wsm_listener_tend(wsm_t *m, wsm_run_t *run, const wsm_workspace_t *ws, gp_a
     for (int i = 0; i < n; i++) {
         want(&wanted, served[i]);
     }
-    for (int i = 0; rc == 0 && i < WSM_LISTENERS_MAX && missing_port(m, &now, &wanted) >= 0; i++) {
-        rc = make_room(m, ws->id, arena, &err);
+    for (int i = 0; rc == 0 && i < WSM_LISTENERS_MAX && (missing = missing_port(m, &now, &wanted)) >= 0; i++) {
+        rc = missing == 0 ? 0 : check_share(m, &err);
+        rc = rc < 0 ? rc : make_room(m, ws->id, arena, &err);
         rc = rc < 0 ? rc : wsm_change(m, ws->id, arena, change_port, &wanted, &now, &err);
     }
     if (rc < 0 && rc != run->listener_fault) {

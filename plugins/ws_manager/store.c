@@ -326,6 +326,14 @@ int wsm_store_free_listener(gp_db_t *db, int first, int last, int *ret_number, g
         "ii", (int64_t) first, (int64_t) last);
 }
 
+int wsm_store_count_ports(gp_db_t *db, int first, int last, int *ret_n, gp_err_t *err)
+{
+    return gp_db_query(db, on_count, ret_n, 1, err,
+                       "SELECT count(*) FROM listener l JOIN workspace w ON w.id = l.workspace LEFT JOIN instance i ON i.id = w.instance"
+                       " WHERE l.number BETWEEN ? AND ? AND l.port <> 0 AND coalesce(i.phase, 10) <> 10",
+                       "ii", (int64_t) first, (int64_t) last);
+}
+
 typedef struct {
     gp_arena_t *arena;
     const char *id;

@@ -99,6 +99,8 @@ int wsm_store_count_stopped(gp_db_t *db, int *ret_n, gp_err_t *err) __attribute_
  * that is so longest. 0: there is none.
  */
 int wsm_store_free_listener(gp_db_t *db, int first, int last, int *ret_number, gp_err_t *err) __attribute__((warn_unused_result));
+/* How many of the range ports of started workspaces have; editors do not count. */
+int wsm_store_count_ports(gp_db_t *db, int first, int last, int *ret_n, gp_err_t *err) __attribute__((warn_unused_result));
 /* The stopped workspace that gives one of its own, and which. Positive: there is none but except. */
 int wsm_store_idle_listener(gp_db_t *db, int first, int last, const char *except, gp_arena_t *arena, const char **ret_id,
                             wsm_listener_t *ret, gp_err_t *err) __attribute__((warn_unused_result));

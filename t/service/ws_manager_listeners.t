@@ -60,7 +60,7 @@ is($r->{data}{code}, 'resource_exhausted', 'that is: exhausted');
 like($r->{data}{message}, qr/All 3 ports of workspaces are in use: stop a workspace, or make GITPOD_PORT_RANGE \(10000-10002\) larger/, 'with what to do');
 is($m->phase($c), 'none', 'and nothing began');
 $m->inside($b, 'cd / && (setsid python3 -m http.server 8000 >/dev/null 2>&1 &)', 33333);
-ok($m->wait_for(10, 'the log', sub { WsManager::slurp("$m->{dir}/service.log") =~ /a port has no listener.*GITPOD_PORT_RANGE/ }), 'a port without one is in the log');
+ok($m->wait_for(10, 'the log', sub { WsManager::slurp("$m->{dir}/service.log") =~ /a port has no listener.*half of the range: .*GITPOD_PORT_RANGE/ }), 'a port without one is in the log');
 is($m->phase($b), 'PHASE_RUNNING', 'its workspace runs on');
 
 # stops keep them, until somebody needs one

@@ -117,6 +117,15 @@ static void test_listeners(gp_db_t *db, gp_arena_t *arena)
            item.number == 10001,
        "a stopped workspace gives one, of a port before its editor's");
     ok(wsm_store_idle_listener(db, 10002, 10002, b.id, arena, &id, &item, &err) > 0, "not the one that asks, and none of another range");
+    ok(wsm_store_count_ports(db, 10000, 10002, &number, &err) == 0 && number == 0, "ports of stopped workspaces do not count");
+    a.instance = "11111111-aaaa-4111-8111-111111111111";
+    a.phase = WSM_PHASE_RUNNING;
+    a.new_instance = true;
+    ok(wsm_store_save(db, &a, &err) == 0 && wsm_store_count_ports(db, 10000, 10002, &number, &err) == 0 && number == 1,
+       "those of running ones do, their editors do not");
+    ok(wsm_store_idle_listener(db, 10000, 10002, b.id, arena, &id, &item, &err) > 0, "nor does one that runs give any");
+    a.phase = WSM_PHASE_STOPPED;
+    a.new_instance = false;
     wsm_listeners_remove(&a.listeners, 3000);
     wsm_listeners_remove(&a.listeners, 4000);
     is_int(a.listeners.n, 1, "a port is taken out");
