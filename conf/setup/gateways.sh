@@ -57,6 +57,7 @@ ensure_gateway_dirs() {
     ensure_dir "$GITPOD_RUN/nginx" 755 root:root
     ensure_dir "$GITPOD_RUN/gateway" 755 root:root
     ensure_dir "$GITPOD_RUN/gateway/admin" 700 root:root
+    ensure_dir "$GITPOD_RUN/gateway/self" 750 root:gitpod-gateway
     for s in "${SERVICES[@]}"; do
         ensure_dir "$GITPOD_RUN/gateway/$s" 750 "root:gitpod-$s"
     done

@@ -18,6 +18,7 @@
 
 #include "ngx_gitpod_zone.h"
 #include "ngx_http_gitpod.h"
+#include "ngx_http_gitpod_key_url.h"
 #include "ngx_http_gitpod_request.h"
 
 
@@ -48,6 +49,9 @@ static ngx_int_t ngx_http_gitpod_claims_get(ngx_http_request_t *r,
     ngx_http_gitpod_claims_t **claims);
 static ngx_int_t ngx_http_gitpod_claims_find(ngx_str_t *token, uint32_t tag,
     ngx_uint_t generation, ngx_http_gitpod_claims_t **slot);
+static ngx_int_t ngx_http_gitpod_claims_key(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_str_t *token,
+    ngx_http_gitpod_claims_t *slot);
 static ngx_int_t ngx_http_gitpod_claims_verify(ngx_http_request_t *r,
     gp_jose_keys_t *keys, ngx_str_t *token, ngx_http_gitpod_claims_t *slot);
 static ngx_int_t ngx_http_gitpod_claims_keep(ngx_http_gitpod_claims_t *slot,
@@ -64,18 +68,18 @@ static ngx_http_gitpod_claims_t  *ngx_http_gitpod_claims;
 
 /*
  * NGX_OK: *claims are what a good signature of ours covers; NGX_DECLINED: not
- * a token of ours; NGX_ERROR: cannot tell; NGX_BUSY: a signature costs more
- * than who sends so many bad ones may spend.
+ * a token of ours; NGX_AGAIN: the request waits for its key; NGX_ERROR: cannot
+ * tell; NGX_BUSY: a signature costs more than who sends so many bad ones may
+ * spend.
  */
 
 static ngx_int_t
 ngx_http_gitpod_claims_get(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     ngx_str_t *token, ngx_http_gitpod_claims_t **claims)
 {
-    uint32_t         tag;
-    ngx_int_t        rc;
-    ngx_uint_t       generation, known;
-    gp_jose_keys_t  *keys;
+    uint32_t    tag;
+    ngx_int_t   rc;
+    ngx_uint_t  generation, known;
 
     if (token->len == 0 || token->len > GP_CREDENTIAL_MAX) {
         return NGX_DECLINED;
@@ -83,12 +87,7 @@ ngx_http_gitpod_claims_get(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
 
     /* before the keys: what an old set verified never counts for a new one */
 
-    generation = __atomic_load_n(&ctx->zone->keys_seq, __ATOMIC_ACQUIRE) + 1;
-    keys = ngx_gitpod_keys(ctx->zone, r->connection->log);
-
-    if (keys == NULL) {
-        return NGX_ERROR;
-    }
+    generation = ngx_gitpod_keys_generation(ctx->zone);
 
     if (ngx_http_gitpod_claims == NULL) {
         ngx_http_gitpod_claims = ngx_calloc(NGX_HTTP_GITPOD_CLAIMS_SETS
@@ -111,6 +110,7 @@ ngx_http_gitpod_claims_get(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     if (ngx_http_gitpod_claims_find(token, tag, generation, claims)
         == NGX_OK)
     {
+        ngx_http_gitpod_key_found(ctx);
         return NGX_OK;
     }
 
@@ -123,14 +123,18 @@ ngx_http_gitpod_claims_get(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
         return NGX_BUSY;
     }
 
-    rc = ngx_http_gitpod_claims_verify(r, keys, token, *claims);
+    rc = ngx_http_gitpod_claims_key(r, ctx, token, *claims);
 
     if (!known && rc != NGX_DECLINED) {
         ngx_http_gitpod_limit_return(r, ctx, NGX_HTTP_GITPOD_COUNT_FAILURES);
     }
 
-    if (rc == NGX_OK && !known) {
-        ngx_http_gitpod_limit_know(ctx, token, 1);
+    if (rc == NGX_OK) {
+        ngx_http_gitpod_key_found(ctx);
+
+        if (!known) {
+            ngx_http_gitpod_limit_know(ctx, token, 1);
+        }
     }
 
     if (rc == NGX_OK && token->len <= NGX_HTTP_GITPOD_CLAIMS_TOKEN) {
@@ -178,6 +182,50 @@ ngx_http_gitpod_claims_find(ngx_str_t *token, uint32_t tag,
     }
 
     return NGX_DECLINED;
+}
+
+
+/* By the key that it names, of whichever set. */
+
+static ngx_int_t
+ngx_http_gitpod_claims_key(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
+    ngx_str_t *token, ngx_http_gitpod_claims_t *slot)
+{
+    char             name[GP_JOSE_KID_MAX + 1];
+    ngx_int_t        rc;
+    ngx_str_t        kid;
+    gp_jose_keys_t  *fed, *fetched;
+
+    fed = ngx_gitpod_keys(ctx->zone, NGX_GITPOD_KEYS_FED, r->connection->log);
+    fetched = ngx_http_gitpod_key_url_keys(r, ctx->zone);
+
+    if (fed) {
+        rc = ngx_http_gitpod_claims_verify(r, fed, token, slot);
+
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
+    }
+
+    if (!gp_jose_kid((char *) token->data, token->len, name)) {
+        return (fed || fetched) ? NGX_DECLINED : NGX_ERROR;
+    }
+
+    if (gp_jose_keys_has(fed, name)) {
+        return NGX_DECLINED;
+    }
+
+    if (gp_jose_keys_has(fetched, name)) {
+        return ngx_http_gitpod_claims_verify(r, fetched, token, slot);
+    }
+
+    kid.data = (u_char *) name;
+    kid.len = ngx_strlen(name);
+
+    rc = ngx_http_gitpod_key_wait(r, ctx, &kid);
+
+    return (rc == NGX_DECLINED && fed == NULL && fetched == NULL) ? NGX_ERROR
+                                                                  : rc;
 }
 
 
@@ -344,7 +392,7 @@ ngx_http_gitpod_claims_session(ngx_http_request_t *r,
     if (rc == NGX_OK) {
         rc = ngx_http_gitpod_claims_use(r, ctx, claims, &audience, &none);
 
-    } else if (rc != NGX_BUSY) {
+    } else if (rc != NGX_BUSY && rc != NGX_AGAIN) {
         (void) ngx_http_gitpod_ctx_refuse(ctx, "token");
     }
 
@@ -373,7 +421,7 @@ ngx_http_gitpod_claims_workspace(ngx_http_request_t *r,
         rc = ngx_http_gitpod_claims_use(r, ctx, claims, &ctx->host,
                                         &ctx->workspace_id);
 
-    } else if (rc != NGX_BUSY) {
+    } else if (rc != NGX_BUSY && rc != NGX_AGAIN) {
         (void) ngx_http_gitpod_ctx_refuse(ctx, "token");
     }
 

@@ -185,6 +185,22 @@ static ngx_http_gitpod_metric_t  ngx_http_gitpod_counters[] = {
     { "gitpod_key_sets_total", "",
       NGX_GITPOD_N_KEY_SET,
       "Key sets that replaced another." },
+    { "gitpod_key_fetches_total", "{outcome=\"ok\"}",
+      NGX_GITPOD_N_KEY_FETCH_OK,
+      "Fetches of gitpod_key_set_url." },
+    { "gitpod_key_fetches_total", "{outcome=\"failed\"}",
+      NGX_GITPOD_N_KEY_FETCH_FAILED, NULL },
+    { "gitpod_key_waits_total", "{outcome=\"found\"}",
+      NGX_GITPOD_N_KEY_WAIT_FOUND,
+      "Requests whose token names a key that was not known." },
+    { "gitpod_key_waits_total", "{outcome=\"missing\"}",
+      NGX_GITPOD_N_KEY_WAIT_MISSING, NULL },
+    { "gitpod_key_waits_total", "{outcome=\"late\"}",
+      NGX_GITPOD_N_KEY_WAIT_LATE, NULL },
+    { "gitpod_key_waits_total", "{outcome=\"full\"}",
+      NGX_GITPOD_N_KEY_WAIT_FULL, NULL },
+    { "gitpod_key_waits_total", "{outcome=\"known\"}",
+      NGX_GITPOD_N_KEY_MISSING, NULL },
 
     { "gitpod_redis_connects_total", "",
       NGX_GITPOD_N_REDIS_CONNECT,
@@ -355,8 +371,8 @@ static u_char *
 ngx_http_gitpod_metrics_gauges(u_char *p, u_char *last,
     ngx_gitpod_zone_t *zone)
 {
-    uint64_t         now;
-    gp_jose_keys_t  *keys;
+    time_t    fetched;
+    uint64_t  now;
 
     now = ngx_gitpod_now_ms();
 
@@ -385,11 +401,15 @@ ngx_http_gitpod_metrics_gauges(u_char *p, u_char *last,
                       zone->flags.records_max,
                       "Feature flags it has room for.");
 
-    keys = ngx_gitpod_keys(zone, ngx_cycle->log);
-
     p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_keys",
-                      keys ? gp_jose_keys_count(keys) : 0,
+                      ngx_gitpod_keys_count(zone, ngx_cycle->log),
                       "Keys that verify tokens.");
+
+    fetched = ngx_gitpod_key_url(zone)->fetched;
+
+    p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_key_set_age_seconds",
+                      fetched ? ngx_max(ngx_time() - fetched, 0) : 0,
+                      "Since gitpod_key_set_url was fetched; 0: never.");
 
     p = ngx_http_gitpod_metrics_gauge(p, last, "gitpod_events_synced",
                       zone->events.synced,

@@ -615,7 +615,8 @@ ngx_http_gitpod_read_snapshots(ngx_http_gitpod_main_conf_t *mcf,
     ngx_log_t *log)
 {
     if (mcf->key_set.len) {
-        (void) ngx_gitpod_keys_feed(mcf->zone, &mcf->key_set, log);
+        (void) ngx_gitpod_keys_feed(mcf->zone, NGX_GITPOD_KEYS_FED,
+                                    &mcf->key_set, log);
     }
 
     if (mcf->revocation_file.len) {

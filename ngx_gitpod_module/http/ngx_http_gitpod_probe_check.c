@@ -402,16 +402,18 @@ ngx_http_gitpod_check_fresh(ngx_http_gitpod_check_t *check, const char *text)
 static void
 ngx_http_gitpod_check_keys(ngx_http_gitpod_check_t *check, ngx_log_t *log)
 {
-    gp_jose_keys_t  *keys;
+    if (ngx_gitpod_key_url(check->zone)->lost) {
+        ngx_http_gitpod_check_done(check, 0,
+                                   "the key set of the URL was too old and "
+                                   "is dropped");
 
-    keys = ngx_gitpod_keys(check->zone, log);
-
-    if (keys && gp_jose_keys_count(keys)) {
+    } else if (ngx_gitpod_keys_count(check->zone, log)) {
         ngx_http_gitpod_check_fresh(check, "present");
 
     } else {
         ngx_http_gitpod_check_done(check, 0,
-                                   "no key in the file and none in Redis");
+                                   "no key in the file, none in Redis and "
+                                   "none of a URL");
     }
 }
 

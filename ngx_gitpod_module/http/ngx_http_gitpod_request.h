@@ -141,6 +141,10 @@ struct ngx_http_gitpod_ctx_s {
     u_char                         digest[NGX_GITPOD_DIGEST_LEN];
     time_t                         asked_at;
 
+    /* a key that is waited for */
+    ngx_atomic_uint_t              key_round;     /* of fetches; 0: none */
+    ngx_msec_t                     key_deadline;
+
     ngx_queue_t                    live;
     ngx_str_t                      reason;        /* why it was refused */
     ngx_http_gitpod_frames_t      *frames;        /* of a WebSocket */

@@ -211,6 +211,10 @@ ngx_http_gitpod_workspace_missing(ngx_http_request_t *r,
             return ngx_http_gitpod_workspace_unknown(r, ctx);
         }
 
+        if (rc == NGX_AGAIN) {
+            return NGX_AGAIN;
+        }
+
         if (rc == NGX_BUSY) {
             return ngx_http_gitpod_limit_refuse(r, ctx);
         }
@@ -371,8 +375,8 @@ ngx_http_gitpod_workspace_cookie(ngx_http_request_t *r,
 
     rc = ngx_http_gitpod_claims_workspace(r, ctx);
 
-    if (rc == NGX_BUSY) {
-        return NGX_BUSY;
+    if (rc == NGX_BUSY || rc == NGX_AGAIN) {
+        return rc;
     }
 
     if (rc == NGX_ERROR) {

@@ -254,12 +254,67 @@ ngx_atomic_uint_t ngx_gitpod_wakes_refused(ngx_gitpod_zone_t *zone);
 uint64_t ngx_gitpod_drain_since(ngx_gitpod_zone_t *zone);
 
 
+typedef enum {
+    NGX_GITPOD_KEYS_FED = 0,                /* of a file, and of Redis */
+    NGX_GITPOD_KEYS_FETCHED,                /* of gitpod_key_set_url */
+
+    NGX_GITPOD_KEY_SETS
+} ngx_gitpod_key_set_e;
+
+
 /*
- * The key set as this worker parsed it; parsed again when the text in the
- * zone moved.  NULL: no key is known yet.  Owned by the zone; valid until the
- * next call.
+ * A key set as this worker parsed it; parsed again when the text in the zone
+ * moved.  NULL: no key is known.  Owned by the zone; valid until the next
+ * call for this set.
  */
-gp_jose_keys_t *ngx_gitpod_keys(ngx_gitpod_zone_t *zone, ngx_log_t *log);
+gp_jose_keys_t *ngx_gitpod_keys(ngx_gitpod_zone_t *zone,
+    ngx_gitpod_key_set_e set, ngx_log_t *log);
+
+/* Of all sets, each once. */
+ngx_uint_t ngx_gitpod_keys_count(ngx_gitpod_zone_t *zone, ngx_log_t *log);
+
+/* Another one after any change of any set; never 0. */
+ngx_uint_t ngx_gitpod_keys_generation(ngx_gitpod_zone_t *zone);
+
+
+/* a key set of a URL: the holder of the lease fetches */
+
+#define NGX_GITPOD_MISSING_KEYS  256        /* names of keys, remembered */
+
+
+typedef struct {
+    uint64_t             source;            /* hash of the URL; 0: none */
+    uint64_t             fed;               /* the other set, as it was */
+    uint64_t             next_ms;           /* of the next refresh */
+    uint64_t             begun_ms;          /* of the last fetch */
+    time_t               fetched;           /* of the last good one; 0: none */
+    ngx_atomic_t         wanted;
+    ngx_atomic_t         begun;             /* so many fetches */
+    ngx_atomic_t         ended;
+    ngx_atomic_t         good;              /* the last one that was */
+    ngx_uint_t           fails;             /* in a row */
+    ngx_uint_t           lost;              /* too old, and dropped */
+    uint64_t             missing[NGX_GITPOD_MISSING_KEYS];
+} ngx_gitpod_key_url_t;
+
+
+ngx_gitpod_key_url_t *ngx_gitpod_key_url(ngx_gitpod_zone_t *zone);
+
+/*
+ * Somebody needs a fetch: NGX_OK and the one to wait for, perhaps under way;
+ * the last one began less than "again" ago: NGX_DECLINED, and was good, so
+ * there is nothing new; NGX_BUSY, and was not.
+ */
+ngx_int_t ngx_gitpod_key_url_want(ngx_gitpod_zone_t *zone, ngx_msec_t again,
+    ngx_atomic_uint_t *round);
+
+/* NGX_OK: that fetch or a later one was good; NGX_AGAIN; NGX_ERROR. */
+ngx_int_t ngx_gitpod_key_url_outcome(ngx_gitpod_zone_t *zone,
+    ngx_atomic_uint_t round);
+
+/* Did a fetch lately not have this key?  It did not. */
+ngx_uint_t ngx_gitpod_key_missing(ngx_gitpod_zone_t *zone, ngx_str_t *kid);
+void ngx_gitpod_key_missed(ngx_gitpod_zone_t *zone, ngx_str_t *kid);
 
 
 /* counters; their names stand in ngx_http_gitpod_metrics.c */
@@ -335,6 +390,15 @@ typedef enum {
     NGX_GITPOD_N_FLAG_REFUSED,
     NGX_GITPOD_N_FLAG_FULL,
     NGX_GITPOD_N_KEY_SET,
+    NGX_GITPOD_N_KEY_FETCH_OK,
+    NGX_GITPOD_N_KEY_FETCH_FAILED,
+
+    /* requests whose token names a key that is not known */
+    NGX_GITPOD_N_KEY_WAIT_FOUND,
+    NGX_GITPOD_N_KEY_WAIT_MISSING,
+    NGX_GITPOD_N_KEY_WAIT_LATE,             /* or the fetch failed */
+    NGX_GITPOD_N_KEY_WAIT_FULL,             /* or fetched a moment ago */
+    NGX_GITPOD_N_KEY_MISSING,               /* known to be missing */
     NGX_GITPOD_N_EVENT_TAKEN,
     NGX_GITPOD_N_EVENT_OLD,
     NGX_GITPOD_N_EVENT_REFUSED,

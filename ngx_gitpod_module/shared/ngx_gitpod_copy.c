@@ -135,16 +135,26 @@ static void
 ngx_gitpod_copy_keys(ngx_gitpod_zone_t *from, ngx_gitpod_zone_t *zone,
     ngx_log_t *log)
 {
-    ngx_str_t  text;
+    ngx_str_t               text;
+    ngx_uint_t              i;
+    ngx_gitpod_key_text_t  *set;
 
     ngx_gitpod_zone_lock(from);
 
-    text.data = from->keys_text[from->keys_seq & 1];
-    text.len = from->keys_len[from->keys_seq & 1];
+    for (i = 0; i < NGX_GITPOD_KEY_SETS; i++) {
+        set = &from->keys[i];
 
-    if (text.len) {
-        (void) ngx_gitpod_keys_feed(zone, &text, log);
+        text.data = set->text[set->seq & 1];
+        text.len = set->len[set->seq & 1];
+
+        if (text.len) {
+            (void) ngx_gitpod_keys_feed(zone, i, &text, log);
+        }
     }
+
+    zone->key_url.source = from->key_url.source;
+    zone->key_url.fetched = from->key_url.fetched;
+    zone->key_url.lost = from->key_url.lost;
 
     ngx_gitpod_zone_unlock(from);
 }

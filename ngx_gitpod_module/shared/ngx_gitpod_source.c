@@ -94,7 +94,8 @@ static void
 ngx_gitpod_source_key_set(ngx_gitpod_feed_t *feed, ngx_str_t *field,
     ngx_str_t *text)
 {
-    (void) ngx_gitpod_keys_feed(feed->zone, text, feed->log);
+    (void) ngx_gitpod_keys_feed(feed->zone, NGX_GITPOD_KEYS_FED, text,
+                                feed->log);
 }
 
 

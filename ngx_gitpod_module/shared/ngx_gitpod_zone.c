@@ -38,13 +38,15 @@ ngx_gitpod_zone_create(ngx_slab_pool_t *shpool, size_t events)
     size_t              size, part;
     u_char             *p, *last;
     uint32_t            n;
+    ngx_uint_t          i;
     ngx_gitpod_zone_t  *zone;
 
     /* everything in one piece: nothing is allocated later */
 
     size = shpool->pfree * ngx_pagesize;
 
-    if (size < sizeof(ngx_gitpod_zone_t) + 2 * GP_JOSE_KEY_SET_MAX + events
+    if (size < sizeof(ngx_gitpod_zone_t) + 2 * GP_JOSE_KEY_SET_MAX
+               + 2 * NGX_GITPOD_FETCHED_MAX + events
                + NGX_GITPOD_ZONE_MIN / 4)
     {
         return NULL;
@@ -63,11 +65,19 @@ ngx_gitpod_zone_create(ngx_slab_pool_t *shpool, size_t events)
     size -= (sizeof(ngx_gitpod_zone_t) + 63) & ~(size_t) 63;
 
     zone->shpool = shpool;
-    zone->keys_text[0] = p;
-    zone->keys_text[1] = p + GP_JOSE_KEY_SET_MAX;
 
-    p += 2 * GP_JOSE_KEY_SET_MAX;
-    size -= 2 * GP_JOSE_KEY_SET_MAX;
+    zone->keys[NGX_GITPOD_KEYS_FED].max = GP_JOSE_KEY_SET_MAX;
+    zone->keys[NGX_GITPOD_KEYS_FETCHED].max = NGX_GITPOD_FETCHED_MAX;
+
+    for (i = 0; i < NGX_GITPOD_KEY_SETS; i++) {
+        part = zone->keys[i].max;
+
+        zone->keys[i].text[0] = p;
+        zone->keys[i].text[1] = p + part;
+
+        p += 2 * part;
+        size -= 2 * part;
+    }
 
     ngx_gitpod_events_init(&zone->events, p, events);
 

@@ -18,7 +18,7 @@
 
 
 #define NGX_GITPOD_MAGIC            0x676974706f64aa01
-#define NGX_GITPOD_LAYOUT           10
+#define NGX_GITPOD_LAYOUT           13
 
 #define NGX_GITPOD_ZONE_MIN         (1024 * 1024)
 #define NGX_GITPOD_WORKERS_MAX      256     /* two generations of 128 */
@@ -30,6 +30,8 @@
 #define NGX_GITPOD_REVOCATIONS_MAX  100000
 #define NGX_GITPOD_CREDENTIALS_MAX  65536
 #define NGX_GITPOD_ACTIVITY_MAX     16384
+
+#define NGX_GITPOD_FETCHED_MAX      16384   /* bytes of keys of a URL */
 #define NGX_GITPOD_LISTENERS_MAX    4096    /* some for other control planes */
 
 #define NGX_GITPOD_TICK_MS          250     /* a worker stamps its slot */
@@ -149,6 +151,16 @@ typedef struct {
 } ngx_gitpod_wake_t;
 
 
+/* the text of a key set */
+
+typedef struct {
+    uint64_t             seq;               /* text[seq & 1] is current */
+    uint32_t             max;
+    uint32_t             len[2];
+    u_char              *text[2];
+} ngx_gitpod_key_text_t;
+
+
 struct ngx_gitpod_zone_s {
     uint64_t                   magic;
     uint32_t                   layout;
@@ -167,9 +179,8 @@ struct ngx_gitpod_zone_s {
     /* tokens issued at or before it are refused: the table was full once */
     ngx_atomic_t               revoked_floor;
 
-    uint64_t                   keys_seq;
-    uint32_t                   keys_len[2];
-    u_char                    *keys_text[2];
+    ngx_gitpod_key_text_t      keys[NGX_GITPOD_KEY_SETS];
+    ngx_gitpod_key_url_t       key_url;
 
     ngx_gitpod_limits_t        limits;
     ngx_gitpod_events_t        events;
@@ -283,8 +294,9 @@ void ngx_gitpod_flag_feed(ngx_gitpod_zone_t *zone, ngx_str_t *name,
 ngx_uint_t ngx_gitpod_flag_expired(void *flag);
 
 /* NGX_OK: taken, or the same; NGX_DECLINED: there is no usable key in it. */
-ngx_int_t ngx_gitpod_keys_feed(ngx_gitpod_zone_t *zone, ngx_str_t *text,
-    ngx_log_t *log);
+ngx_int_t ngx_gitpod_keys_feed(ngx_gitpod_zone_t *zone,
+    ngx_gitpod_key_set_e set, ngx_str_t *text, ngx_log_t *log);
+void ngx_gitpod_keys_drop(ngx_gitpod_zone_t *zone, ngx_gitpod_key_set_e set);
 
 /* Frees what this process parsed. */
 void ngx_gitpod_keys_done(void);

@@ -63,6 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t token_len = nul ? (size_t) (nul - data) : size;
     gp_jose_keys_t *other = NULL;
     gp_jose_claims_t claims = {0};
+    char kid[GP_JOSE_KID_MAX + 1], *text;
 
     if (keys == NULL) {
         make_keys();
@@ -70,6 +71,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_claims((const char *) data, token_len);
     if (gp_jose_verify(keys, GP_JOSE_ES256 | GP_JOSE_RS256, (const char *) data, token_len, &claims) == 0) {
         abort();
+    }
+    (void) gp_jose_kid((const char *) data, token_len, kid);
+    if (nul != NULL &&
+        gp_jose_keys_merge((const char *) data, token_len, (const char *) nul + 1, size - token_len - 1, 1700000000, 60, &text) == 0) {
+        free(text);
     }
     if (nul != NULL && gp_jose_keys_parse((const char *) nul + 1, size - token_len - 1, &other) == 0) {
         if (gp_jose_verify(other, GP_JOSE_ES256 | GP_JOSE_RS256, (const char *) data, token_len, &claims) == 0) {

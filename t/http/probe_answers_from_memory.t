@@ -82,7 +82,7 @@ is($t->get('/ready')->{status}, 503, 'nor is it ready');
 
 $t->start_redis;
 is(eval { GitpodRoutes::wait_synced($t); 1 }, 1, 'once Redis is there it starts');
-is(check_is('keys', 'unavailable')->{text}, 'no key in the file and none in Redis', 'without a key it is not ready');
+is(check_is('keys', 'unavailable')->{text}, 'no key in the file, none in Redis and none of a URL', 'without a key it is not ready');
 $t->redis_command('PUBLISH', 'gitpod:keys:changes', '{"keys":[]}');
 $t->redis_command('PUBLISH', 'gitpod:keys:changes', "{\"keys\":[$jwk]}");
 $r = ready(200);

@@ -4,6 +4,7 @@
 # there yet: 22 (OpenID Connect), 32 (SSH).
 use strict;
 use warnings;
+use Digest::SHA;
 use IO::Select;
 use IO::Socket::INET;
 use Test::More;
@@ -108,6 +109,37 @@ subtest 'rule 20: nobody is sent elsewhere' => sub {
     my $login = $g->browse($d, '/api/handoff//evil.test/x')->{headers}{location} // '';
     unlike($login, qr{return=(?:%2F){2}|return=//}i, 'nor after log-in');
     is($g->browse($d, "/api/handoff?host=evil.test&nonce=" . ('a' x 64) . "&path=%2F", Cookie => $session)->{status}, 404, 'a host that is no workspace is no place to go to');
+};
+
+subtest 'rule 21: a cookie from before the log-in is not the session after it' => sub {
+    my $planted = 'p' x 43;
+    my $r = $g->get($d, '/api/login/link?token=good-21', Cookie => "gp_session=$planted");
+    my ($set) = $r->{headers}{'set-cookie'} =~ /^gp_session=([^;]+)/;
+    isnt($set, $planted, 'the log-in sets another');
+    is($g->post($d, $rpc, '{}', Cookie => "gp_session=$planted", Origin => $g->origin($d))->{status}, 401, 'the planted one opens nothing');
+    is($g->post($d, $rpc, '{}', Cookie => "gp_session=$set", Origin => $g->origin($d))->{status}, 200, 'the new one does');
+    is($g->post($d, $rpc, '{}', Cookie => "gp_session=$set", Origin => $g->origin($d))->{json}{params}{HTTP_COOKIE} // '', '', 'no plugin sees either, so none can take one over');
+    my $nonce = 'n' x 43;
+    my $code = 'c' x 64;
+    $g->put_code($code, host => $host, nonce => Digest::SHA::sha256_hex($nonce), path => '/', user => $g->{owner}, ws => $id);
+    $r = $g->browse($host, "/_gitpod/handoff?code=$code", Cookie => "gp_nonce=$nonce; gp_workspace=$planted");
+    is($r->{status}, 303, 'a hand-off with a planted cookie');
+    unlike($r->{headers}{'set-cookie'}, qr/gp_workspace=(?:$planted|$nonce)/, 'sets one of its own');
+    is($g->get($host, '/', Cookie => "gp_workspace=$planted")->{status}, 401, 'and the planted one opens nothing');
+};
+
+subtest 'rule 23: no address in a token is ever asked' => sub {
+    my $listener = IO::Socket::INET->new(Listen => 16, LocalAddr => '127.0.0.1', LocalPort => 0) or die $!;
+    my $url = 'http://127.0.0.1:' . $listener->sockport . '/keys';
+    my $theirs = $g->new_key('theirs');
+    for my $member ([jku => $url], [x5u => $url], [jwk => $theirs->{jwk}], [x5c => ['MII']], [kid => $url]) {
+        for my $kid ('theirs', 'key-1') {
+            my $token = $g->jwt($g->session_claims, key => $theirs, header => { alg => 'ES256', typ => 'JWT', kid => $kid, $member->[0] => $member->[1] });
+            is($g->post($d, $rpc, '{}', Cookie => "gp_session=$token", Origin => $g->origin($d))->{status}, 401, "$member->[0] with the kid $kid: refused");
+        }
+    }
+    is($g->post($d, $rpc, '{}', Cookie => $session, Origin => $g->origin($d))->{status}, 200, 'a token of ours is good');
+    ok(!IO::Select->new($listener)->can_read(0.5), 'and nobody came to the address');
 };
 
 subtest 'rule 24: a route leads nowhere but to workspaces' => sub {

@@ -70,7 +70,7 @@ sub new {
     $self->make_tls if $self->{tls};
     $self->{external} //= "$self->{scheme}://$self->{domain}:$self->{port}";
     make_path(map { "$self->{run}/$_" } 'conf', 'nginx', 'redis', 'instances', @SERVICES,
-        map { "gateway/$_" } @SERVICES, 'admin');
+        map { "gateway/$_" } @SERVICES, 'admin', 'self');
     make_path(map { "$self->{state}/$_" } 'keys', 'secrets', 'log/nginx', 'redis');
     $self->dashboard;
     $self->{key} = $self->new_key('key-1');

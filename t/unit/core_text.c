@@ -7,6 +7,7 @@
 #include "core/glob.h"
 #include "core/hash.h"
 #include "core/hex.h"
+#include "core/http_answer.h"
 #include "core/jwt_split.h"
 #include "core/scope.h"
 #include "core/contract.h"
@@ -272,8 +273,38 @@ static void test_fields(void)
 }
 
 
+static void test_http_answer(void)
+{
+    static const char good[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\ncontent-length:  2 \r\n\r\nhi";
+    static const char *const bad[] = {"",
+                                      "HTTP/1.1 200 OK\r\n",
+                                      "HTTP/2 200 OK\r\n\r\n",
+                                      "HTTP/1.1 2000\r\n\r\n",
+                                      "HTTP/1.1 099 X\r\n\r\n",
+                                      "HTTP/1.1  200\r\n\r\n",
+                                      "http/1.1 200 OK\r\n\r\n",
+                                      "HTTP/1.1 200 OK\n\n",
+                                      "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhi",
+                                      "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nhi",
+                                      "HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nhi",
+                                      "HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\nhi",
+                                      "HTTP/1.1 200 OK\r\nContent-Length: 9999999999\r\n\r\nhi",
+                                      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"};
+    gp_http_answer_t answer = {0};
+    size_t i;
+
+    ok(gp_http_answer_parse(good, strlen(good), &answer) == 0 && answer.status == 200 && answer.body.len == 2, "an answer with a length");
+    ok(gp_http_answer_parse("HTTP/1.0 404 \r\n\r\n", 17, &answer) == 0 && answer.status == 404 && answer.body.len == 0,
+       "one without, and without a body");
+    for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        is_int(gp_http_answer_parse(bad[i], strlen(bad[i]), &answer), -GP_INVALID_ARGUMENT, "an answer that is none");
+    }
+}
+
+
 int main(void)
 {
+    test_http_answer();
     test_fields();
     test_event_ids();
     test_event_records();

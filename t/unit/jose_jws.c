@@ -549,6 +549,56 @@ static void test_sets(void)
 }
 
 
+/* merged to texts, so that the order of members does not matter */
+static void is_merged(const char *old, const char *fresh, int64_t now, const char *kids, const char *text)
+{
+    char *merged = NULL, got[256] = "";
+    json_t *doc, *key;
+    size_t i;
+
+    if (gp_jose_keys_merge(old, strlen(old), fresh, strlen(fresh), now, 60, &merged) == 0) {
+        doc = json_loads(merged, 0, NULL);
+        json_array_foreach(json_object_get(doc, "keys"), i, key)
+        {
+            (void) snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s%s%s ", json_string_value(json_object_get(key, "kid")),
+                            json_object_get(key, "gitpod_retired") ? "-" : "", json_object_get(key, "x5c") ? "!" : "");
+        }
+        json_decref(doc);
+        free(merged);
+    }
+    is_str(got, kids, text);
+}
+
+
+#define JWK(kid) "{\"kty\":\"EC\",\"kid\":\"" kid "\",\"crv\":\"P-256\",\"x\":\"x\",\"y\":\"y\",\"x5c\":[\"z\"]}"
+#define GONE(kid, since) "{\"kty\":\"EC\",\"kid\":\"" kid "\",\"gitpod_retired\":" since "}"
+#define SET(keys) "{\"keys\":[" keys "]}"
+
+static void test_merge(void)
+{
+    char kid[GP_JOSE_KID_MAX + 1];
+
+    is_merged("", SET(JWK("a") "," JWK("b")), 1000, "a b ", "a first set, without certificates");
+    is_merged(SET(JWK("a") "," JWK("b")), SET(JWK("b")), 1000, "b a- ", "a key that is not listed any more stays");
+    is_merged(SET(JWK("b") "," GONE("a", "1000")), SET(JWK("b")), 1059, "b a- ", "for a while");
+    is_merged(SET(JWK("b") "," GONE("a", "1000")), SET(JWK("b")), 1060, "b ", "and then goes");
+    is_merged(SET(GONE("a", "1000")), SET(JWK("a")), 1001, "a ", "one that is listed again is a key as any");
+    is_merged("broken", SET(JWK("a")), 1000, "a ", "an old set that is broken is none");
+    is_merged(SET(JWK("a")), "broken", 1000, "", "a new one that is broken is refused");
+    is_merged(SET(JWK("a")), SET(""), 1000, "", "and one without keys");
+    is_merged("", SET("{\"kty\":\"oct\",\"kid\":\"a\",\"k\":\"x\"}"), 1000, "", "and one of secrets");
+    is_merged("",
+              SET(JWK("1") "," JWK("2") "," JWK("3") "," JWK("4") "," JWK("5") "," JWK("6") "," JWK("7") "," JWK("8") "," JWK("9") "," JWK(
+                  "10") "," JWK("11") "," JWK("12") "," JWK("13") "," JWK("14") "," JWK("15") "," JWK("16") "," JWK("17")),
+              1000, "", "and one of 17");
+
+    ok(gp_jose_kid(ec_token, strlen(ec_token), kid) == false, "a token without a kid names no key");
+    ok(gp_jose_kid("eyJhbGciOiJFUzI1NiIsImtpZCI6ImEifQ.e30.AA", 41, kid) && strcmp(kid, "a") == 0, "one with a kid does");
+    ok(!gp_jose_kid("eyJhbGciOiJub25lIiwia2lkIjoiYSJ9.e30.AA", 39, kid), "not with alg none");
+    ok(!gp_jose_keys_has(NULL, "a"), "no set has no key");
+}
+
+
 int main(void)
 {
     gp_jose_key_t *key[2] = {NULL, NULL};
@@ -566,6 +616,7 @@ int main(void)
     test_signatures(keys, key[0]);
     test_claims(keys, key[1]);
     test_sets();
+    test_merge();
     ok(ERR_peek_error() == 0, "nothing of this stays in OpenSSL's error queue");
     test_libjwt(keys, key[0]);
 

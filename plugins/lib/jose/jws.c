@@ -68,7 +68,7 @@ gp_jose_keys_t *gp_jose_keys_free(gp_jose_keys_t *keys)
 
 size_t gp_jose_keys_count(const gp_jose_keys_t *keys)
 {
-    return keys->n;
+    return keys != NULL ? keys->n : 0;
 }
 
 
@@ -387,6 +387,59 @@ static const gp_jose_public_t *gp_jose_key_for(gp_jose_keys_t *keys, gp_span_t p
     }
 
     return key;
+}
+
+
+bool gp_jose_kid(const char *token, size_t len, char ret_kid[GP_JOSE_KID_MAX + 1])
+{
+    const char *kid, *alg;
+    gp_jwt_parts_t parts;
+    json_t *header;
+    size_t n, i;
+
+    if (gp_jwt_split(token, len, &parts) != 0) {
+        return false;
+    }
+    header = gp_jose_decode_object(parts.header, GP_JOSE_HEADER_MAX);
+    kid = json_string_value(json_object_get(header, "kid"));
+    alg = json_string_value(json_object_get(header, "alg"));
+    n = kid != NULL && alg != NULL && (strcmp(alg, "ES256") == 0 || strcmp(alg, "RS256") == 0) ? strlen(kid) : 0;
+    for (i = 0; i < n && kid[i] >= ' ' && kid[i] <= '~'; i++) {
+    }
+    if (n == 0 || n > GP_JOSE_KID_MAX || i < n) {
+        json_decref(header);
+        return false;
+    }
+    memcpy(ret_kid, kid, n + 1);
+    json_decref(header);
+
+    return true;
+}
+
+
+bool gp_jose_keys_has(const gp_jose_keys_t *keys, const char *kid)
+{
+    size_t i;
+
+    for (i = 0; i < gp_jose_keys_count(keys); i++) {
+        if (strcmp(keys->key[i].kid, kid) == 0) {
+            return true;
+        }
+    }
+
+    return false;
+}
+
+
+size_t gp_jose_keys_beside(const gp_jose_keys_t *keys, const gp_jose_keys_t *others)
+{
+    size_t i, n = 0;
+
+    for (i = 0; i < gp_jose_keys_count(keys); i++) {
+        n += gp_jose_keys_has(others, keys->key[i].kid) ? 0 : 1;
+    }
+
+    return n;
 }
 
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,7 +41,30 @@ typedef struct gp_jose_keys gp_jose_keys_t;
  */
 int gp_jose_keys_parse(const char *json, size_t len, gp_jose_keys_t **ret_keys) __attribute__((warn_unused_result));
 gp_jose_keys_t *gp_jose_keys_free(gp_jose_keys_t *keys); /* NULL is fine; returns NULL */
-size_t gp_jose_keys_count(const gp_jose_keys_t *keys);
+size_t gp_jose_keys_count(const gp_jose_keys_t *keys); /* NULL: 0 */
+
+/*
+ * gp_jose_keys_merge() - a fetched key set to the one that is kept
+ *
+ * Of each key only what verifies is kept. Keys of old (a set that this made,
+ * or empty) that fresh does not list stay for grace_s since then, as far as
+ * there is room for GP_JOSE_KEYS_MAX.
+ *
+ * 0 and *ret_text (free() it); -GP_INVALID_ARGUMENT: fresh has no key or too
+ * many; -GP_RESOURCE_EXHAUSTED. Whether the keys are good gp_jose_keys_parse() tells.
+ */
+int gp_jose_keys_merge(const char *old, size_t old_len, const char *fresh, size_t fresh_len, int64_t now_epoch_s, int64_t grace_s,
+                       char **ret_text) __attribute__((warn_unused_result));
+
+/*
+ * gp_jose_kid() - the key that a token wants, whether or not it is known
+ *
+ * Of a token that could be one of those a caller allows: its header has an
+ * alg of ours and a kid of printable ASCII. Nothing is verified.
+ */
+bool gp_jose_kid(const char *token, size_t len, char ret_kid[GP_JOSE_KID_MAX + 1]) __attribute__((warn_unused_result));
+bool gp_jose_keys_has(const gp_jose_keys_t *keys, const char *kid); /* NULL: false */
+size_t gp_jose_keys_beside(const gp_jose_keys_t *keys, const gp_jose_keys_t *others); /* how many others does not have */
 
 /*
  * What a token says. Spans live until gp_jose_claims_clear() (kid: as long as
