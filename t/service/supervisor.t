@@ -4,6 +4,8 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../lib";
+use IO::Select;
+use IO::Socket::UNIX;
 use JSON::PP;
 use POSIX ();
 use Test::More;
@@ -221,8 +223,18 @@ subtest 'a second start' => sub {
     $b->status('ide?wait=true');
     ok($b->until(10, sub { slurp($b, '/tmp/order') =~ /command/ }), 'its tasks run');
     is(slurp($b, '/tmp/order'), "before\ncommand hello\n", 'without init');
+    my $ask = sub {
+        my $s = IO::Socket::UNIX->new(Peer => $b->socket) or die "connect: $!";
+        print $s "GET /_supervisor/v1/status/supervisor/willShutdown/true HTTP/1.1\r\nHost: x\r\n\r\n";
+        $s->flush;
+        return $s;
+    };
+    my $waits = $ask->();
+    ok(!IO::Select->new($waits)->can_read(0.3), 'who asks for its end waits');
     my $t = $b->stop;
     cmp_ok($t // 99, '<', 3, 'an ordinary stop is quick');
+    cmp_ok($t // 0, '>=', 0.5, 'with half a second for who wants to say it');
+    like(do { local $/; <$waits> }, qr/"ok":\s*true/, 'who was told');
 };
 
 subtest 'an image with another user of that id' => sub {

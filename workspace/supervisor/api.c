@@ -16,6 +16,8 @@
 static char sup_api_fatal[GP_ERR_TEXT_MAX];
 static int64_t sup_api_active_s; /* start, heartbeats of people's programs */
 static int sup_api_stop;
+static int sup_api_ends; /* the workspace stops */
+static int sup_api_watched; /* somebody waits, or waited, to hear that */
 
 
 void sup_api_set_fatal(const char *text)
@@ -28,6 +30,14 @@ void sup_api_set_fatal(const char *text)
 void sup_api_started(void)
 {
     sup_api_active_s = gp_clock_epoch_s();
+}
+
+
+int sup_api_set_ends(void)
+{
+    sup_api_ends = 1;
+
+    return sup_api_watched;
 }
 
 
@@ -67,6 +77,19 @@ static int sup_api_supervisor(const sup_request_t *request, int last, sup_reply_
     }
 
     return sup_api_ok(reply, json_pack("{s:b}", "ok", 1));
+}
+
+
+/* Waits for the end of the workspace: true when it comes. */
+static int sup_api_will_shutdown(const sup_request_t *request, int last, sup_reply_t *reply)
+{
+    (void) request;
+    if (!sup_api_ends && !last) {
+        sup_api_watched = 1;
+        return SUP_API_WAIT;
+    }
+
+    return sup_api_ok(reply, json_pack("{s:b}", "ok", sup_api_ends));
 }
 
 
@@ -196,8 +219,13 @@ int sup_api_answer(const sup_request_t *request, int local, int last, sup_reply_
     static const struct {
         const char *name;
         int (*fn)(const sup_request_t *, int, sup_reply_t *);
-    } statuses[] = {{"supervisor", sup_api_supervisor}, {"ide", sup_api_ide},     {"content", sup_api_content},
-                    {"ports", sup_api_ports},           {"tasks", sup_api_tasks}, {"activity", sup_api_activity}};
+    } statuses[] = {{"supervisor", sup_api_supervisor},
+                    {"supervisor/willShutdown/true", sup_api_will_shutdown},
+                    {"ide", sup_api_ide},
+                    {"content", sup_api_content},
+                    {"ports", sup_api_ports},
+                    {"tasks", sup_api_tasks},
+                    {"activity", sup_api_activity}};
     const size_t prefix = strlen(GP_PATH_STATUS);
     size_t i;
 

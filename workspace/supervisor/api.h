@@ -26,3 +26,5 @@ int sup_api_answer(const sup_request_t *request, int local, int last, sup_reply_
 void sup_api_set_fatal(const char *text);
 void sup_api_started(void); /* the clock of activity starts here */
 int sup_api_stop_requested(void);
+/* The workspace stops. True: somebody wants to hear that (then sup_http_wake(), and a moment). */
+int sup_api_set_ends(void);

@@ -35,11 +35,13 @@
  */
 #define SUP_GRACE_MS 25000 /* from SIGTERM to our end, at most */
 #define SUP_OTHERS_MS 5000 /* for processes that are left after editor and tasks */
+#define SUP_FAREWELL_MS 500 /* for who was told that it ends, to tell the person */
 #define SUP_TASKS_DELAY_MS 1000 /* tasks wait this long for the editor, which starts faster alone */
 
 static sup_watch_t sup_main_signals = {.fd = -1};
 static sup_timer_t sup_main_tasks;
 static sup_timer_t sup_main_deadline;
+static sup_timer_t sup_main_farewell;
 static sup_env_t sup_main_env;
 static gp_yml_t *sup_main_yml;
 static int sup_main_tasks_started;
@@ -68,6 +70,15 @@ static void sup_main_others(void)
 }
 
 
+static void sup_main_stop_children(sup_timer_t *timer)
+{
+    (void) timer;
+    sup_timer_clear(&sup_main_farewell);
+    sup_ide_stop();
+    sup_task_stop();
+}
+
+
 static void sup_main_stop(void)
 {
     if (sup_main_phase != SUP_MAIN_RUN) {
@@ -77,8 +88,12 @@ static void sup_main_stop(void)
     sup_main_phase = SUP_MAIN_STOP;
     sup_timer_clear(&sup_main_tasks);
     sup_timer_set(&sup_main_deadline, SUP_GRACE_MS - SUP_OTHERS_MS, sup_main_kill_all, NULL);
-    sup_ide_stop();
-    sup_task_stop();
+    if (sup_api_set_ends()) {
+        sup_http_wake();
+        sup_timer_set(&sup_main_farewell, SUP_FAREWELL_MS, sup_main_stop_children, NULL);
+    } else {
+        sup_main_stop_children(NULL);
+    }
 }
 
 

@@ -1,14 +1,24 @@
+// Two things of the workspace that an editor does not know.
+//
 // The supervisor runs the tasks of .gitpod.yml in terminals of its own, whether
 // an editor is open or not. Here each of them gets a tab of the terminal panel,
 // attached by gp. What a task has said before is replayed.
+//
+// When the workspace stops, the editor says so by itself after 40 seconds only,
+// and as a lost connection. The supervisor tells half a second before the end.
 'use strict';
 
 const { execFile } = require('node:child_process');
+const http = require('node:http');
 const vscode = require('vscode');
 
 const GP = '/.supervisor/gp';
 const TRIES_MAX = 5;
 const TRY_MS = 1000; // pause between tries, and patience with one
+const END = 'http://127.0.0.1:22999/_supervisor/v1/status/supervisor/willShutdown/true';
+const END_ANSWER_MS = 90000; // the supervisor answers after a minute at the latest
+const END_ANSWER_MAX = 4096; // bytes
+const END_AGAIN_MS = 5000; // pause after an answer that was none
 const CLOSED_MAX = 64; // ended tasks remembered as closed by the person
 
 const SHOWN = 'gitpod.tasks.shown'; // the instance whose tasks have been brought to the front once
@@ -61,8 +71,46 @@ function rememberClosed(state, terminal) {
     }
 }
 
+// True when the workspace ends, false when it is time to ask again.
+function ends(signal) {
+    return new Promise((resolve, reject) => {
+        const request = http.get(END, { signal, timeout: END_ANSWER_MS }, (response) => {
+            let text = '';
+            response.setEncoding('utf8');
+            response.on('data', (part) => { text = (text + part).slice(0, END_ANSWER_MAX); });
+            response.on('error', reject);
+            response.on('end', () => {
+                try {
+                    resolve(JSON.parse(text).ok === true);
+                } catch (e) {
+                    reject(e);
+                }
+            });
+        });
+        request.on('timeout', () => request.destroy(new Error('no answer')));
+        request.on('error', reject);
+    });
+}
+
+async function sayEnd(signal) {
+    while (!signal.aborted) {
+        try {
+            if (await ends(signal)) {
+                const detail = 'What you type here is not kept any more; the files in it are. Reload this page to start it again.';
+                void vscode.window.showWarningMessage('This workspace has stopped', { modal: true, detail });
+                return;
+            }
+        } catch {
+            await new Promise((r) => setTimeout(r, END_AGAIN_MS));
+        }
+    }
+}
+
 exports.activate = async function activate(context) {
     const state = context.workspaceState;
+    const life = new AbortController();
+    context.subscriptions.push({ dispose: () => life.abort() });
+    void sayEnd(life.signal);
     const log = vscode.window.createOutputChannel('Gitpod Tasks', { log: true });
     context.subscriptions.push(log, vscode.window.onDidCloseTerminal((t) => rememberClosed(state, t)));
     try {
