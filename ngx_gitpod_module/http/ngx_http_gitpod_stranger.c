@@ -89,17 +89,25 @@ ngx_http_gitpod_stranger(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
 }
 
 
-/* NGX_DECLINED: it is none, or none is answered here. */
+/*
+ * NGX_DECLINED: it is none, or none is answered here.  In mode port only the
+ * table knows which listeners are of one workspace, so an answer would tell.
+ */
 
 static ngx_int_t
 ngx_http_gitpod_preflight(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx)
 {
     ngx_http_gitpod_preflight_t          pf;
     ngx_http_gitpod_request_loc_conf_t  *glcf;
+    ngx_http_gitpod_request_srv_conf_t  *gscf;
 
     glcf = ngx_http_get_module_loc_conf(r, ngx_http_gitpod_request_module);
 
-    if (!glcf->preflight || !ngx_http_gitpod_preflight_read(r, ctx, &pf)) {
+    gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
+
+    if (!glcf->preflight || gscf->mode == NGX_HTTP_GITPOD_MODE_PORT
+        || !ngx_http_gitpod_preflight_read(r, ctx, &pf))
+    {
         return NGX_DECLINED;
     }
 

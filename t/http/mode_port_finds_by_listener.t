@@ -110,6 +110,12 @@ is(on($app, 'post', '/', 'x', Cookie => $cookie{$app}, Origin => $_)->{status}, 
 is(on($edit, 'upgrade', '/', Cookie => $cookie{$edit}, Origin => origin($edit))->{status}, 101, 'a WebSocket of the editor');
 is(on($edit, 'upgrade', '/', Cookie => $cookie{$edit}, Origin => origin($other))->{status}, 403, 'not for a page of another workspace');
 
+# which listeners are of one workspace is not told to who only says where it comes from
+for my $case ([$app, $edit], [$app, $public], [$app, $other], [$edit, $app], [$free, $app], [$other, $app]) {
+    my ($to, $from) = @$case;
+    is(on($to, 'request', 'OPTIONS', '/', [Origin => origin($from), 'Access-Control-Request-Method' => 'PUT'])->{status}, 401, "a preflight to $to from a page of $from: 401");
+}
+
 # service workers outlive the workspace: none for all of a listener
 is(on($app, 'get', $_->[0], Cookie => $cookie{$app}, 'Service-Worker' => 'script')->{status}, $_->[1], "a service worker at $_->[0]: $_->[1]") for ['/sw.js', 403], ['//sw.js', 403], ['/app/sw.js', 200];
 is(on($app, 'get', '/sw.js', Cookie => $cookie{$app})->{status}, 200, 'the same file for a page is one');
