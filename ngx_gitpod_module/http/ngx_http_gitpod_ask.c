@@ -12,6 +12,8 @@
 #include "ngx_http_gitpod_request.h"
 
 
+static ngx_int_t ngx_http_gitpod_ask_bare(ngx_http_request_t *r,
+    ngx_http_request_t *sr);
 static ngx_int_t ngx_http_gitpod_asked(ngx_http_request_t *r, void *data,
     ngx_int_t rc);
 
@@ -37,8 +39,51 @@ ngx_http_gitpod_ask(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
         return NGX_ERROR;
     }
 
-    /* without one, upstream would take the client's body for its own */
+    if (ngx_http_gitpod_ask_bare(r, sr) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
+    ctx->subrequest = sr;
+    ctx->asked = 1;
+    ctx->asked_at = ngx_time() - 1;
+
+    return NGX_AGAIN;
+}
+
+
+/* The same, while the request goes on: handler gets the answer. */
+
+ngx_int_t
+ngx_http_gitpod_ask_behind(ngx_http_request_t *r, ngx_str_t *uri,
+    ngx_http_post_subrequest_pt handler, void *data)
+{
+    ngx_http_request_t          *sr;
+    ngx_http_post_subrequest_t  *ps;
+
+    ps = ngx_palloc(r->pool, sizeof(ngx_http_post_subrequest_t));
+    if (ps == NULL) {
+        return NGX_ERROR;
+    }
+
+    ps->handler = handler;
+    ps->data = data;
+
+    if (ngx_http_subrequest(r, uri, NULL, &sr, ps,
+                            NGX_HTTP_SUBREQUEST_BACKGROUND)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_gitpod_ask_bare(r, sr);
+}
+
+
+/* A GET without a body: else upstream would take the client's for its own. */
+
+static ngx_int_t
+ngx_http_gitpod_ask_bare(ngx_http_request_t *r, ngx_http_request_t *sr)
+{
     sr->request_body = ngx_pcalloc(r->pool, sizeof(ngx_http_request_body_t));
     if (sr->request_body == NULL) {
         return NGX_ERROR;
@@ -48,11 +93,7 @@ ngx_http_gitpod_ask(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     sr->method = NGX_HTTP_GET;
     ngx_str_set(&sr->method_name, "GET");
 
-    ctx->subrequest = sr;
-    ctx->asked = 1;
-    ctx->asked_at = ngx_time() - 1;
-
-    return NGX_AGAIN;
+    return NGX_OK;
 }
 
 

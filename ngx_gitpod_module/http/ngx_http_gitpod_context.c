@@ -100,6 +100,20 @@ static ngx_command_t  ngx_http_gitpod_request_commands[] = {
       offsetof(ngx_http_gitpod_request_loc_conf_t, introspect),
       NULL },
 
+    { ngx_string("gitpod_token_fresh"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_SRV_CONF_OFFSET,
+      offsetof(ngx_http_gitpod_request_srv_conf_t, token_fresh),
+      NULL },
+
+    { ngx_string("gitpod_token_stale"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_SRV_CONF_OFFSET,
+      offsetof(ngx_http_gitpod_request_srv_conf_t, token_stale),
+      NULL },
+
     { ngx_string("gitpod_workspace"),
       NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
       ngx_conf_set_flag_slot,
@@ -321,6 +335,8 @@ ngx_http_gitpod_request_create_srv_conf(ngx_conf_t *cf)
     }
 
     conf->mode = NGX_CONF_UNSET_UINT;
+    conf->token_fresh = NGX_CONF_UNSET;
+    conf->token_stale = NGX_CONF_UNSET;
 
     return conf;
 }
@@ -341,6 +357,20 @@ ngx_http_gitpod_request_merge_srv_conf(ngx_conf_t *cf, void *parent,
     ngx_conf_merge_str_value(conf->issuer, prev->issuer, "");
     ngx_conf_merge_uint_value(conf->mode, prev->mode,
                               NGX_HTTP_GITPOD_MODE_HOST);
+    ngx_conf_merge_sec_value(conf->token_fresh, prev->token_fresh,
+                             NGX_HTTP_GITPOD_TOKEN_FRESH);
+    ngx_conf_merge_sec_value(conf->token_stale, prev->token_stale,
+                             NGX_HTTP_GITPOD_TOKEN_STALE);
+
+    if (conf->token_fresh < 1 || conf->token_fresh > 3600
+        || conf->token_stale < 0
+        || conf->token_stale > NGX_HTTP_GITPOD_TOKEN_STALE_MAX)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"gitpod_token_fresh\" must be 1s to 1h, "
+                           "\"gitpod_token_stale\" 0 to 1d");
+        return NGX_CONF_ERROR;
+    }
 
     if (conf->external_url.data == NULL) {
         conf->external_url = prev->external_url;

@@ -94,6 +94,8 @@ static ngx_http_gitpod_metric_t  ngx_http_gitpod_counters[] = {
       "Look-ups in the cache of tokens." },
     { "gitpod_credential_cache_total", "{outcome=\"stale\"}",
       NGX_GITPOD_N_CACHE_STALE, NULL },
+    { "gitpod_credential_cache_total", "{outcome=\"refresh\"}",
+      NGX_GITPOD_N_CACHE_REFRESH, NULL },
     { "gitpod_credential_cache_total", "{outcome=\"miss\"}",
       NGX_GITPOD_N_CACHE_MISS, NULL },
 

@@ -36,6 +36,7 @@
 
 #define NGX_HTTP_GITPOD_TOKEN_FRESH     60   /* s: then auth is asked again */
 #define NGX_HTTP_GITPOD_TOKEN_STALE   3600   /* s: while auth is away */
+#define NGX_HTTP_GITPOD_TOKEN_STALE_MAX  86400
 #define NGX_HTTP_GITPOD_TOKEN_REFUSED   10   /* s: a "no" is remembered */
 
 
@@ -59,6 +60,8 @@ typedef struct {
     ngx_str_t     scheme;
     ngx_str_t     port;                /* ":8080", or empty */
     ngx_str_t     cookies[NGX_HTTP_GITPOD_COOKIES_N];
+    time_t        token_fresh;         /* s: then auth is asked again */
+    time_t        token_stale;         /* s: while auth is away */
     ngx_str_t     cookie_prefix;       /* of Gitpod's names: "_<D>_" */
     unsigned      tls:1;
 
@@ -171,6 +174,8 @@ struct ngx_http_gitpod_ctx_s {
     unsigned                       asked:1;       /* subrequest was sent */
     unsigned                       answered:1;
     unsigned                       leading:1;
+    unsigned                       owning:1;      /* of all workers */
+    unsigned                       remote:1;      /* another worker asks */
     unsigned                       waiting:1;
     unsigned                       identified:1;
     unsigned                       debug:1;       /* of the host */
@@ -238,6 +243,8 @@ void ngx_http_gitpod_token_abandon(ngx_http_gitpod_ctx_t *ctx);
 
 ngx_int_t ngx_http_gitpod_ask(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_str_t *uri);
+ngx_int_t ngx_http_gitpod_ask_behind(ngx_http_request_t *r, ngx_str_t *uri,
+    ngx_http_post_subrequest_pt handler, void *data);
 ngx_str_t *ngx_http_gitpod_ask_header(ngx_http_request_t *sr, char *name);
 
 /* access phase */

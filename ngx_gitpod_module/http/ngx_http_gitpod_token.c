@@ -1,8 +1,9 @@
 
 /*
  * Opaque tokens.  They are the auth plugin's to know: one subrequest, whose
- * answer all requests with the same token wait for, and a cache that every
- * worker has.
+ * answer all requests with the same token wait for, whichever worker they are
+ * in, and a cache that every worker has.  What is in use is asked for anew
+ * before it is too old, while requests go on.
  */
 
 
@@ -18,14 +19,35 @@
 
 
 #define NGX_HTTP_GITPOD_WAITERS_MAX   1024    /* requests for one answer */
+#define NGX_HTTP_GITPOD_REMOTE_MS     20      /* looks for others' answers */
+
+
+typedef struct {
+    ngx_gitpod_zone_t       *zone;
+    time_t                   asked_at;
+    u_char                   digest[NGX_GITPOD_DIGEST_LEN];
+    unsigned                 ended:1;
+} ngx_http_gitpod_refresh_t;
 
 
 static ngx_int_t ngx_http_gitpod_token_identity(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_credential_t *known);
 static ngx_int_t ngx_http_gitpod_token_answer(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
-static ngx_int_t ngx_http_gitpod_token_read(ngx_http_request_t *r,
-    ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_credential_t *known);
+static ngx_int_t ngx_http_gitpod_token_read(ngx_http_request_t *sr,
+    ngx_gitpod_zone_t *zone, ngx_gitpod_credential_t *known);
+static ngx_int_t ngx_http_gitpod_token_asked(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_credential_t *cached);
+static ngx_int_t ngx_http_gitpod_token_cached(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_credential_t *cached);
+static void ngx_http_gitpod_token_refresh(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+static ngx_int_t ngx_http_gitpod_token_refreshed(ngx_http_request_t *sr,
+    void *data, ngx_int_t rc);
+static void ngx_http_gitpod_token_refresh_end(void *data);
+static void ngx_http_gitpod_token_follow(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+static void ngx_http_gitpod_token_look(ngx_event_t *ev);
 static ngx_int_t ngx_http_gitpod_token_stale(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
 static ngx_int_t ngx_http_gitpod_token_wait(ngx_http_request_t *r,
@@ -37,7 +59,9 @@ static void ngx_http_gitpod_token_woken(ngx_event_t *ev);
 
 /* of this worker: who asks for which token */
 
-static ngx_queue_t  ngx_http_gitpod_leaders;
+static ngx_queue_t       ngx_http_gitpod_leaders;
+static ngx_event_t       ngx_http_gitpod_token_timer;
+static ngx_connection_t  ngx_http_gitpod_token_dummy;
 
 
 /* A personal access token: from the cache, or asked for, once at a time. */
@@ -46,7 +70,6 @@ ngx_int_t
 ngx_http_gitpod_token_opaque(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx)
 {
-    time_t                               age;
     ngx_int_t                            rc;
     ngx_gitpod_credential_t              cached;
     ngx_http_gitpod_request_loc_conf_t  *glcf;
@@ -56,7 +79,7 @@ ngx_http_gitpod_token_opaque(ngx_http_request_t *r,
                              : NGX_AGAIN;
     }
 
-    if (ctx->waiting) {
+    if (ctx->waiting || ctx->remote) {
         return NGX_AGAIN;
     }
 
@@ -68,17 +91,16 @@ ngx_http_gitpod_token_opaque(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    if (ngx_gitpod_credential_get(ctx->zone, ctx->digest, &cached) == NGX_OK) {
+    rc = ngx_http_gitpod_token_cached(r, ctx, &cached);
 
-        age = ngx_time() - cached.fetched;
+    if (rc == NGX_OK) {
+        ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_CACHE_HIT);
+        return ngx_http_gitpod_token_identity(r, ctx, &cached);
+    }
 
-        if (age < (cached.kind == NGX_HTTP_GITPOD_TOKEN
-                   ? NGX_HTTP_GITPOD_TOKEN_FRESH
-                   : NGX_HTTP_GITPOD_TOKEN_REFUSED))
-        {
-            ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_CACHE_HIT);
-            return ngx_http_gitpod_token_identity(r, ctx, &cached);
-        }
+    if (rc == NGX_AGAIN) {
+        ngx_http_gitpod_token_refresh(r, ctx);
+        return ngx_http_gitpod_token_identity(r, ctx, &cached);
     }
 
     ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_CACHE_MISS);
@@ -110,14 +132,258 @@ ngx_http_gitpod_token_opaque(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
+    if (ngx_gitpod_ask_begin(ctx->zone, ctx->digest) == NGX_AGAIN) {
+        ngx_http_gitpod_token_follow(r, ctx);
+        return NGX_AGAIN;
+    }
+
+    ctx->owning = 1;
+
+    /* the one before may have ended since the look above */
+
+    if (ngx_http_gitpod_token_cached(r, ctx, &cached) == NGX_OK) {
+        return ngx_http_gitpod_token_asked(r, ctx, &cached);
+    }
+
     rc = ngx_http_gitpod_ask(r, ctx, &glcf->introspect);
 
     if (rc == NGX_AGAIN) {
         ctx->leading = 1;
         ngx_queue_insert_tail(&ngx_http_gitpod_leaders, &ctx->queue);
+
+    } else {
+        ctx->owning = 0;
+        ngx_gitpod_ask_end(ctx->zone, ctx->digest, 1);
     }
 
     return rc;
+}
+
+
+/* Another worker asked in the meantime. */
+
+static ngx_int_t
+ngx_http_gitpod_token_asked(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
+    ngx_gitpod_credential_t *cached)
+{
+    ctx->owning = 0;
+    ngx_gitpod_ask_end(ctx->zone, ctx->digest, 0);
+
+    if (ctx->spent && cached->kind == NGX_HTTP_GITPOD_TOKEN) {
+        ngx_http_gitpod_limit_return(r, ctx, NGX_HTTP_GITPOD_COUNT_FAILURES);
+        ctx->spent = 0;
+    }
+
+    return ngx_http_gitpod_token_identity(r, ctx, cached);
+}
+
+
+/* NGX_OK: use it; NGX_AGAIN: use it, and ask anew; NGX_DECLINED. */
+
+static ngx_int_t
+ngx_http_gitpod_token_cached(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_credential_t *cached)
+{
+    time_t                               age;
+    ngx_http_gitpod_request_srv_conf_t  *gscf;
+
+    if (ngx_gitpod_credential_get(ctx->zone, ctx->digest, cached) != NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
+    age = ngx_time() - cached->fetched;
+
+    if (cached->kind != NGX_HTTP_GITPOD_TOKEN) {
+        return (age < NGX_HTTP_GITPOD_TOKEN_REFUSED) ? NGX_OK : NGX_DECLINED;
+    }
+
+    if (age < gscf->token_fresh) {
+        return NGX_OK;
+    }
+
+    /* as long again, who is in use waits for nobody */
+
+    return (age < 2 * gscf->token_fresh) ? NGX_AGAIN : NGX_DECLINED;
+}
+
+
+/* The answer that is known counts once more; one request of all asks anew. */
+
+static void
+ngx_http_gitpod_token_refresh(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx)
+{
+    ngx_pool_cleanup_t                  *cln;
+    ngx_http_gitpod_refresh_t           *refresh;
+    ngx_http_gitpod_request_loc_conf_t  *glcf;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gitpod_request_module);
+
+    ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_CACHE_REFRESH);
+
+    if (glcf->introspect.len == 0
+        || ngx_gitpod_ask_state(ctx->zone, ctx->digest) != NGX_DECLINED
+        || ngx_gitpod_ask_begin(ctx->zone, ctx->digest) != NGX_OK)
+    {
+        return;
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_gitpod_refresh_t));
+    if (cln == NULL) {
+        ngx_gitpod_ask_end(ctx->zone, ctx->digest, 1);
+        return;
+    }
+
+    refresh = cln->data;
+    refresh->zone = ctx->zone;
+    refresh->asked_at = ngx_time() - 1;
+    refresh->ended = 0;
+    ngx_memcpy(refresh->digest, ctx->digest, NGX_GITPOD_DIGEST_LEN);
+
+    cln->handler = ngx_http_gitpod_token_refresh_end;
+
+    if (ngx_http_gitpod_ask_behind(r, &glcf->introspect,
+                                   ngx_http_gitpod_token_refreshed, refresh)
+        != NGX_OK)
+    {
+        ngx_http_gitpod_token_refresh_end(refresh);
+    }
+}
+
+
+static ngx_int_t
+ngx_http_gitpod_token_refreshed(ngx_http_request_t *sr, void *data,
+    ngx_int_t rc)
+{
+    ngx_http_gitpod_refresh_t *refresh = data;
+
+    ngx_uint_t               status;
+    ngx_gitpod_credential_t  known;
+
+    status = sr->headers_out.status;
+
+    if (rc == NGX_ERROR || rc >= NGX_HTTP_SPECIAL_RESPONSE) {
+        status = (rc == NGX_ERROR) ? NGX_HTTP_BAD_GATEWAY : (ngx_uint_t) rc;
+        rc = NGX_OK;
+    }
+
+    ngx_memzero(&known, sizeof(ngx_gitpod_credential_t));
+    known.fetched = refresh->asked_at;
+
+    if (refresh->ended) {
+        return rc;
+    }
+
+    if (status == NGX_HTTP_UNAUTHORIZED || status == NGX_HTTP_FORBIDDEN) {
+        ngx_gitpod_count(refresh->zone, NGX_GITPOD_N_ASK_REFUSED);
+
+    } else if (status != NGX_HTTP_OK
+               || ngx_http_gitpod_token_read(sr, refresh->zone, &known)
+                  != NGX_OK)
+    {
+        ngx_gitpod_count(refresh->zone, NGX_GITPOD_N_ASK_FAILED);
+        ngx_http_gitpod_token_refresh_end(refresh);
+        return rc;
+    }
+
+    ngx_gitpod_credential_put(refresh->zone, refresh->digest, &known);
+
+    refresh->ended = 1;
+    ngx_gitpod_ask_end(refresh->zone, refresh->digest, 0);
+
+    return rc;
+}
+
+
+/* Without an answer, also when the request ends before there is one. */
+
+static void
+ngx_http_gitpod_token_refresh_end(void *data)
+{
+    ngx_http_gitpod_refresh_t *refresh = data;
+
+    if (!refresh->ended) {
+        refresh->ended = 1;
+        ngx_gitpod_ask_end(refresh->zone, refresh->digest, 1);
+    }
+}
+
+
+/* Another worker asks: look for its answer, for all that wait here. */
+
+static void
+ngx_http_gitpod_token_follow(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx)
+{
+    ngx_event_t  *ev;
+
+    ctx->remote = 1;
+    ctx->leading = 1;
+    ngx_queue_insert_tail(&ngx_http_gitpod_leaders, &ctx->queue);
+
+    ctx->wake.handler = ngx_http_gitpod_token_woken;
+    ctx->wake.data = ctx;
+    ctx->wake.log = r->connection->log;
+
+    ev = &ngx_http_gitpod_token_timer;
+
+    if (!ev->timer_set) {
+        ngx_http_gitpod_token_dummy.fd = (ngx_socket_t) -1;
+
+        ev->handler = ngx_http_gitpod_token_look;
+        ev->data = &ngx_http_gitpod_token_dummy;
+        ev->log = ngx_cycle->log;
+        ev->cancelable = 1;
+
+        ngx_add_timer(ev, NGX_HTTP_GITPOD_REMOTE_MS);
+    }
+}
+
+
+static void
+ngx_http_gitpod_token_look(ngx_event_t *ev)
+{
+    ngx_int_t               rc;
+    ngx_uint_t              n;
+    ngx_queue_t            *q, *next;
+    ngx_http_gitpod_ctx_t  *ctx;
+
+    n = 0;
+
+    for (q = ngx_queue_head(&ngx_http_gitpod_leaders);
+         q != ngx_queue_sentinel(&ngx_http_gitpod_leaders);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+        ctx = ngx_queue_data(q, ngx_http_gitpod_ctx_t, queue);
+
+        if (!ctx->remote) {
+            continue;
+        }
+
+        rc = ngx_gitpod_ask_state(ctx->zone, ctx->digest);
+
+        if (rc == NGX_AGAIN) {
+            n++;
+            continue;
+        }
+
+        ctx->remote = 0;
+
+        if (rc == NGX_ERROR) {
+            ctx->asked = 1;
+            ctx->answered = 1;
+            ctx->status = NGX_HTTP_BAD_GATEWAY;
+        }
+
+        ngx_http_gitpod_token_wake(ctx, rc == NGX_ERROR);
+        ngx_post_event(&ctx->wake, &ngx_posted_events);
+    }
+
+    if (n) {
+        ngx_add_timer(ev, NGX_HTTP_GITPOD_REMOTE_MS);
+    }
 }
 
 
@@ -184,7 +450,7 @@ ngx_http_gitpod_token_answer(ngx_http_request_t *r,
     known.fetched = ctx->asked_at;
 
     if (ctx->status == NGX_HTTP_OK) {
-        rc = ngx_http_gitpod_token_read(r, ctx, &known);
+        rc = ngx_http_gitpod_token_read(ctx->subrequest, ctx->zone, &known);
 
     } else if (ctx->status == NGX_HTTP_UNAUTHORIZED
                || ctx->status == NGX_HTTP_FORBIDDEN)
@@ -214,6 +480,11 @@ ngx_http_gitpod_token_answer(ngx_http_request_t *r,
         rc = ngx_http_gitpod_token_stale(r, ctx);
     }
 
+    if (ctx->owning) {
+        ctx->owning = 0;
+        ngx_gitpod_ask_end(ctx->zone, ctx->digest, failed);
+    }
+
     ngx_http_gitpod_token_wake(ctx, failed);
 
     return rc;
@@ -221,21 +492,20 @@ ngx_http_gitpod_token_answer(ngx_http_request_t *r,
 
 
 static ngx_int_t
-ngx_http_gitpod_token_read(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
+ngx_http_gitpod_token_read(ngx_http_request_t *sr, ngx_gitpod_zone_t *zone,
     ngx_gitpod_credential_t *known)
 {
     ngx_str_t  *user, *id, *scopes;
 
-    user = ngx_http_gitpod_ask_header(ctx->subrequest, GP_AUTH_HEADER_USER);
-    id = ngx_http_gitpod_ask_header(ctx->subrequest, GP_AUTH_HEADER_TOKEN_ID);
-    scopes = ngx_http_gitpod_ask_header(ctx->subrequest,
-                                        GP_AUTH_HEADER_SCOPES);
+    user = ngx_http_gitpod_ask_header(sr, GP_AUTH_HEADER_USER);
+    id = ngx_http_gitpod_ask_header(sr, GP_AUTH_HEADER_TOKEN_ID);
+    scopes = ngx_http_gitpod_ask_header(sr, GP_AUTH_HEADER_SCOPES);
 
     if (user == NULL || user->len == 0 || user->len > NGX_GITPOD_ID_MAX
         || id == NULL || id->len == 0 || id->len > NGX_GITPOD_ID_MAX
         || scopes == NULL || scopes->len > NGX_GITPOD_SCOPES_MAX)
     {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+        ngx_log_error(NGX_LOG_ERR, sr->connection->log, 0,
                       "introspection answered 200 without "
                       GP_AUTH_HEADER_USER ", " GP_AUTH_HEADER_TOKEN_ID
                       " and " GP_AUTH_HEADER_SCOPES " of proper length");
@@ -253,22 +523,25 @@ ngx_http_gitpod_token_read(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     known->scopes_len = (uint16_t) scopes->len;
     ngx_memcpy(known->scopes, scopes->data, scopes->len);
 
-    ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_ASK_OK);
+    ngx_gitpod_count(zone, NGX_GITPOD_N_ASK_OK);
 
     return NGX_OK;
 }
 
 
-/* auth is away: what it said within the last hour still holds. */
+/* auth is away: what it said not long ago still holds. */
 
 static ngx_int_t
 ngx_http_gitpod_token_stale(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx)
 {
-    ngx_gitpod_credential_t  known;
+    ngx_gitpod_credential_t              known;
+    ngx_http_gitpod_request_srv_conf_t  *gscf;
+
+    gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
 
     if (ngx_gitpod_credential_get(ctx->zone, ctx->digest, &known) == NGX_OK
         && known.kind == NGX_HTTP_GITPOD_TOKEN
-        && ngx_time() - known.fetched < NGX_HTTP_GITPOD_TOKEN_STALE)
+        && ngx_time() - known.fetched < gscf->token_stale)
     {
         ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_CACHE_STALE);
         return ngx_http_gitpod_token_identity(r, ctx, &known);
@@ -380,6 +653,10 @@ void
 ngx_http_gitpod_token_abandon(ngx_http_gitpod_ctx_t *ctx)
 {
     ngx_http_gitpod_token_wake(ctx, 0);
+
+    if (ctx->owning) {
+        ngx_gitpod_ask_end(ctx->zone, ctx->digest, 0);
+    }
 
     if (ctx->waiting) {
         ngx_queue_remove(&ctx->queue);

@@ -198,6 +198,19 @@ void ngx_gitpod_credential_remove(ngx_gitpod_zone_t *zone,
     u_char digest[NGX_GITPOD_DIGEST_LEN]);
 
 
+/*
+ * Who asks auth about a token.  begin: NGX_OK: the caller, who tells the end;
+ * NGX_AGAIN: another worker does.  state: NGX_AGAIN: somebody asks;
+ * NGX_ERROR: auth did not answer a moment ago; NGX_DECLINED: nobody.
+ */
+ngx_int_t ngx_gitpod_ask_begin(ngx_gitpod_zone_t *zone,
+    u_char digest[NGX_GITPOD_DIGEST_LEN]);
+ngx_int_t ngx_gitpod_ask_state(ngx_gitpod_zone_t *zone,
+    u_char digest[NGX_GITPOD_DIGEST_LEN]);
+void ngx_gitpod_ask_end(ngx_gitpod_zone_t *zone,
+    u_char digest[NGX_GITPOD_DIGEST_LEN], ngx_uint_t failed);
+
+
 /* feature flags: NGX_OK and a copy, or NGX_DECLINED: nobody has set it */
 
 ngx_int_t ngx_gitpod_flag_get(ngx_gitpod_zone_t *zone, ngx_str_t *name,
@@ -351,6 +364,7 @@ typedef enum {
     /* the cache of credentials */
     NGX_GITPOD_N_CACHE_HIT,
     NGX_GITPOD_N_CACHE_STALE,
+    NGX_GITPOD_N_CACHE_REFRESH,             /* used, and asked for anew */
     NGX_GITPOD_N_CACHE_MISS,
 
     NGX_GITPOD_N_HANDOFF_OK,

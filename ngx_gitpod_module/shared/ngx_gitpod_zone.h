@@ -18,7 +18,7 @@
 
 
 #define NGX_GITPOD_MAGIC            0x676974706f64aa01
-#define NGX_GITPOD_LAYOUT           13
+#define NGX_GITPOD_LAYOUT           14
 
 #define NGX_GITPOD_ZONE_MIN         (1024 * 1024)
 #define NGX_GITPOD_WORKERS_MAX      256     /* two generations of 128 */
@@ -31,6 +31,7 @@
 #define NGX_GITPOD_CREDENTIALS_MAX  65536
 #define NGX_GITPOD_ACTIVITY_MAX     16384
 
+#define NGX_GITPOD_ASKS_MAX         128     /* questions to auth at once */
 #define NGX_GITPOD_FETCHED_MAX      16384   /* bytes of keys of a URL */
 #define NGX_GITPOD_LISTENERS_MAX    4096    /* some for other control planes */
 
@@ -151,6 +152,15 @@ typedef struct {
 } ngx_gitpod_wake_t;
 
 
+/* a question to auth under way, by the digest of the token */
+
+typedef struct {
+    uint64_t             until_ms;          /* past: free */
+    ngx_pid_t            pid;               /* 0: it failed */
+    u_char               digest[NGX_GITPOD_DIGEST_LEN];
+} ngx_gitpod_ask_t;
+
+
 /* the text of a key set */
 
 typedef struct {
@@ -181,6 +191,7 @@ struct ngx_gitpod_zone_s {
 
     ngx_gitpod_key_text_t      keys[NGX_GITPOD_KEY_SETS];
     ngx_gitpod_key_url_t       key_url;
+    ngx_gitpod_ask_t           asks[NGX_GITPOD_ASKS_MAX];
 
     ngx_gitpod_limits_t        limits;
     ngx_gitpod_events_t        events;
