@@ -244,6 +244,8 @@ ok($t->wait_for(5, sub { $t->http('public_api', 'GET', '/metrics')->{body} =~ /^
 
 # Limits of streams.
 my @many = map { my $s = Stream->open({}, as($ann)); $s->next; $s } 1 .. 64;
+# (A stream is counted after its first message.)
+ok($t->wait_for(5, sub { $t->http('public_api', 'GET', '/metrics')->{body} =~ /^gitpod_public_api_watchers 64$/m }), '64 streams of one person');
 my $over = Stream->open({}, as($ann));
 $over->next;
 is($over->next->{end}{error}{code}, 'resource_exhausted', 'one stream too many');
