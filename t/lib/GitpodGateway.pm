@@ -497,8 +497,21 @@ sub serve_fcgi {
         my $length = $env{CONTENT_LENGTH} || 0;
         my $body = '';
         while (length $body < $length && read $in, my $piece, 65536) { $body .= $piece }
-        print $out $self->answer($service, $path, \%env, $body);
+        if ($path =~ m{/Watch\w+$}) { watch($out, $request) }
+        else { print $out $self->answer($service, $path, \%env, $body) }
         $request->Finish;
+    }
+}
+
+# A stream that says something now and then, for as long as somebody listens.
+sub watch {
+    my ($out, $request) = @_;
+    local $SIG{PIPE} = 'IGNORE';
+    print $out "Status: 200 OK\r\nContent-Type: application/connect+json\r\n\r\n{}\n";
+    for (1 .. 100) {
+        $request->Flush;
+        sleep 0.1;
+        print $out "{}\n" or return;
     }
 }
 
