@@ -45,8 +45,16 @@ like($r, qr/"reason":"limit strangers"/, 'the log has the reason');
 # the status of a workspace, which needs no credential
 @from = ('Test-Address' => '192.0.2.2');
 is(ask($host, $status)->{status}, 200, 'another address may ask');
-my @held = map { $g->send($host, 'GET', "$status?hold", \@from) } 1 .. 4;
-my $seen = GitpodGateway::wait_for('four that wait', sub { my $r = ask($host, $status); $r->{status} == 429 && $r });
+sub hold { return $g->send($host, 'GET', "$status?hold", \@from) }
+my @held = map { hold() } 1 .. 4;
+my $seen = GitpodGateway::wait_for('four that wait', sub {
+    my $r = ask($host, $status);
+    return $r if $r->{status} == 429;
+
+    # in the other worker this very question may have had the place of one of them
+    @held = map { GitpodGateway::silent($_, 0) ? $_ : hold() } @held;
+    return;
+});
 like($seen->{json}{message}, qr/the limit status_held allows 4 at a time/, 'so many may wait for it at a time');
 is(ask($host, $status, Cookie => $cookie)->{status}, 200, 'with a credential it is not counted');
 is($g->get($host, $status, 'Test-Address' => '192.0.2.3')->{status}, 200, 'nor from elsewhere');
