@@ -93,6 +93,17 @@ struct gp_fcgi_server {
     char read_buffer[65536]; /* one for all: what is read is used up before the loop goes on */
 };
 
+/* The timer runs only while somebody needs it: an idle service does not wake up. */
+void gp_fcgi_server_tick(gp_fcgi_server_t *server);
+
+/* Takes the connection that waits on the listener. */
+void gp_fcgi_conn_accept(gp_fcgi_server_t *server);
+/* A request that a thread has answered makes way for the next. */
+void gp_fcgi_conn_settle(gp_fcgi_conn_t *conn);
+void gp_fcgi_conn_close(gp_fcgi_conn_t *conn);
+
+/* Sends what threads have put into a request, or tells them that nobody listens. */
+void gp_fcgi_request_flush(gp_fcgi_request_t *req);
 gp_fcgi_request_t *gp_fcgi_request_new(gp_fcgi_server_t *server, gp_fcgi_conn_t *conn, uint16_t id, bool keep_conn);
 /* What waits to be sent, in order, the caller's now; and the function to call, when the client is gone. */
 gp_fcgi_chunk_t *gp_fcgi_request_take(gp_fcgi_request_t *req, void (**ret_gone)(gp_fcgi_request_t *, void *), void **ret_gone_data);
