@@ -201,6 +201,39 @@ subtest 'keep-alive' => sub {
     ok soon(sub { metric('echo_waits_total') == 1 }), 'while the first one runs';
 };
 
+subtest 'the first bytes of a connection' => sub {
+    my $param = { GITPOD_PATH => $get, REQUEST_METHOD => 'POST', CONTENT_TYPE => 'application/json' };
+    my $begin = FastCgi::record(1, 2, pack 'nCx5', 1, 1);
+
+    my $c = FastCgi->connect($sock);
+    $c->send_raw($c->request_bytes($param, '{"workspaceId":"first"}', keep => 1) . $begin);
+    my $r = $c->next_record;
+    ok $r->[0] == 3 && $r->[1] == 2 && unpack('x4C', $r->[2]) == 1, 'a second request right behind the first is refused';
+    is decode_json($c->answer->{body})->{workspace}{id}, 'first', 'and the first is answered';
+
+    my $waits = metric('echo_waits_total');
+    $c = FastCgi->connect($sock);
+    $c->send_raw($c->request_bytes($param, '{"workspaceId":"wait"}', keep => 1) . FastCgi::record(2, 1, ''));
+    ok $c->closed, 'a request with its ABORT closes the connection';
+    is metric('echo_waits_total'), $waits, 'and does not run';
+
+    $c = FastCgi->connect($sock);
+    $c->send_raw($c->request_bytes($param, '{"workspaceId":"half"}', keep => 1) . substr $begin, 0, 5);
+    is decode_json($c->answer->{body})->{workspace}{id}, 'half', 'half a record behind a request waits for the other half';
+    $c->send_raw(substr($begin, 5) . FastCgi::record(4, 2, FastCgi::pairs(GITPOD_PATH => '/page', REQUEST_METHOD => 'GET'))
+            . FastCgi::record(4, 2, '') . FastCgi::record(5, 2, ''));
+    is $c->answer->{status}, 200, 'which comes';
+
+    my @idle = map { FastCgi->connect($sock) } 1 .. 40;
+    is rpc($get, '{}')->{status}, 200, 'connections without a request hold nobody up';
+    $c = pop @idle;
+    $c->send_raw($c->request_bytes($param, '{"workspaceId":"late"}'));
+    is decode_json($c->answer->{body})->{workspace}{id}, 'late', 'one that comes late is answered';
+    my $before = metric('gitpod_service_connections');
+    $_->close for @idle;
+    ok soon(sub { metric('gitpod_service_connections') <= $before - 39 }), 'those that end go';
+};
+
 subtest 'plain paths' => sub {
     my $res = FastCgi->call($sock, { GITPOD_PATH => '/form', REQUEST_METHOD => 'GET', QUERY_STRING => 'x=1&text=a%20b%2Bc+d',
         HTTP_COOKIE => 'other=1; gp_session=one; gp_session=two' });
@@ -387,8 +420,13 @@ subtest 'stop' => sub {
     $idle->send_raw($idle->request_bytes({ GITPOD_PATH => $watch, REQUEST_METHOD => 'POST', CONTENT_TYPE => 'application/connect+json' },
         envelope('{"workspaceId":"idle"}'), keep => 1));
     ok soon(sub { metric('gitpod_service_requests') == 2 }), 'a stream is open';
+    my $busy = FastCgi->connect($sock);
+    $busy->send_raw($busy->request_bytes({ GITPOD_PATH => $get, REQUEST_METHOD => 'POST', CONTENT_TYPE => 'application/json' },
+        '{"workspaceId":"wait"}'));
+    ok soon(sub { metric('gitpod_service_requests') == 3 }), 'a call runs';
     my ($status, $took) = stop_service();
     is $status, 0, 'SIGTERM is a clean end';
+    error_is($busy->answer, 408, 'canceled', qr/./, 'of which calls that run hear, and give their answer');
     ok $took < 3, 'that does not wait for idle streams' or diag $took;
     my @e = envelopes($idle->answer->{body} // '');
     is decode_json($e[-1][1])->{error}{code}, 'unavailable', 'which are told to call again';
@@ -400,6 +438,34 @@ subtest 'stop' => sub {
     start();
     is rpc($get, '{}')->{status}, 200, 'also after a kill';
     is((stop_service())[0], 0, 'and ends again');
+};
+
+subtest 'descriptors run out' => sub {
+    $pid = fork // die "fork: $!";
+    if (!$pid) {
+        open STDERR, '>>', "$run/log";
+        exec 'sh', '-c', 'ulimit -n 48; exec "$@"', 'sh', $echo, '--run', $run;
+        exit 127;
+    }
+    ok soon(sub { FastCgi->connect($sock) }), 'a service with 48 descriptors';
+    my @held = map { FastCgi->connect($sock) } 1 .. 60;
+    my $late = FastCgi->connect($sock);
+    $late->send_raw($late->request_bytes({ GITPOD_PATH => '/page', REQUEST_METHOD => 'GET' }, ''));
+    ok soon(sub { open my $fh, '<', "$run/log"; grep { /cannot accept connections/ } <$fh> }), 'says that it has none left';
+    $_->close for @held;
+    is $late->answer->{status}, 200, 'who has waited is served when some come back';
+    is((stop_service())[0], 0, 'and it stops as ever');
+};
+
+subtest 'long answers' => sub {
+    start('--page=2m');
+    for my $keep (0, 1) {
+        my $c = FastCgi->connect($sock);
+        $c->send_raw($c->request_bytes({ GITPOD_PATH => '/page', REQUEST_METHOD => 'GET' }, '', keep => $keep));
+        is length $c->answer->{body}, 2097152, 'more than the kernel takes at once comes whole';
+        ok $c->closed, 'and then the end of the connection' if !$keep;
+    }
+    stop_service();
 };
 
 subtest 'options' => sub {

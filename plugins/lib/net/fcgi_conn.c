@@ -1,7 +1,7 @@
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/die.h"
 #include "base/log.h"
@@ -39,11 +39,39 @@ static void gp_fcgi_conn_detach(gp_fcgi_conn_t *conn)
     if (req->next != NULL) {
         req->next->prev = req->prev;
     }
-    if (req->deadline_ms != 0) {
+    if (req->timed) {
+        req->timed = false;
         server->deadlines_n--;
     }
 
     gp_fcgi_request_unref(req);
+}
+
+
+/* Its deadline counts from now on. */
+static void gp_fcgi_request_time(gp_fcgi_request_t *req)
+{
+    if (req->deadline_ms != 0) {
+        req->timed = true;
+        req->server->deadlines_n++;
+        gp_fcgi_server_tick(req->server);
+    }
+}
+
+
+static void gp_fcgi_conn_attach(gp_fcgi_conn_t *conn)
+{
+    gp_fcgi_server_t *server = conn->server;
+    gp_fcgi_request_t *req = conn->req;
+
+    req->conn = conn;
+    req->prev = NULL;
+    req->next = server->requests;
+    if (req->next != NULL) {
+        req->next->prev = req;
+    }
+    server->requests = req;
+    gp_fcgi_request_time(req);
 }
 
 
@@ -56,12 +84,28 @@ void gp_fcgi_conn_settle(gp_fcgi_conn_t *conn)
 }
 
 
+void gp_fcgi_conn_drop(gp_fcgi_conn_t *conn)
+{
+    if (conn->req != NULL) {
+        gp_fcgi_request_close(conn->req);
+        gp_fcgi_request_unref(conn->req);
+    }
+    (void) close(conn->fd);
+    atomic_fetch_sub(&conn->server->connections_now, 1);
+    free(conn);
+}
+
+
 void gp_fcgi_conn_close(gp_fcgi_conn_t *conn)
 {
     gp_fcgi_server_t *server = conn->server;
     gp_fcgi_request_t *req = conn->req;
 
     if (conn->closing) {
+        return;
+    }
+    if (!conn->watched) {
+        gp_fcgi_conn_drop(conn);
         return;
     }
     conn->closing = true;
@@ -132,6 +176,7 @@ void gp_fcgi_request_flush(gp_fcgi_request_t *req)
     void (*gone)(gp_fcgi_request_t *, void *);
     void *gone_data = NULL;
 
+    gp_fcgi_conn_recall(req);
     conn = req->conn;
     for (chunk = gp_fcgi_request_take(req, &gone, &gone_data); chunk != NULL; chunk = next) {
         next = chunk->next;
@@ -171,17 +216,14 @@ static int gp_fcgi_on_begin(void *data, uint16_t id, bool keep_conn)
 {
     gp_fcgi_conn_t *conn = data;
     gp_fcgi_server_t *server = conn->server;
-    gp_fcgi_request_t *req;
 
-    req = gp_fcgi_request_new(server, conn, id, keep_conn);
-    conn->req = req;
-    req->next = server->requests;
-    if (req->next != NULL) {
-        req->next->prev = req;
-    }
-    server->requests = req;
+    conn->req = gp_fcgi_request_new(server, conn, id, keep_conn);
     atomic_fetch_add(&server->requests_now, 1);
     atomic_fetch_add(&server->requests_n, 1);
+    if (conn->watched) {
+        conn->req->watched = true;
+        gp_fcgi_conn_attach(conn);
+    }
 
     return 0;
 }
@@ -239,24 +281,8 @@ static int gp_fcgi_on_body(void *data, const uint8_t *chunk, size_t len)
 static int gp_fcgi_on_body_end(void *data)
 {
     gp_fcgi_conn_t *conn = data;
-    gp_fcgi_server_t *server = conn->server;
-    gp_fcgi_request_t *req = conn->req;
 
-    if (server->conf.prepare(req, server->conf.data)) {
-        return 0;
-    }
-
-    if (req->deadline_ms != 0) {
-        server->deadlines_n++;
-        gp_fcgi_server_tick(server);
-    }
-
-    gp_fcgi_request_ref(req);
-    if (gp_pool_submit(server->pool, req) != 0) {
-        atomic_fetch_add(&server->refused, 1);
-        server->conf.overloaded(req, server->conf.data);
-        gp_fcgi_request_unref(req);
-    }
+    conn->whole = true; /* it is run when the parser lets go of the connection */
 
     return 0;
 }
@@ -275,6 +301,10 @@ static int gp_fcgi_on_reply(void *data, const uint8_t *record, size_t len)
 {
     gp_fcgi_conn_t *conn = data;
     gp_fcgi_chunk_t *chunk;
+
+    if (!conn->watched) { /* the first bytes on it: they fit */
+        return send(conn->fd, record, len, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t) len ? 0 : -GP_CANCELED;
+    }
 
     chunk = calloc(1, sizeof(gp_fcgi_chunk_t) + len);
     if (chunk == NULL) {
@@ -308,20 +338,72 @@ static void gp_fcgi_on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *bu
 }
 
 
-static void gp_fcgi_conn_feed(gp_fcgi_conn_t *conn, const char *bytes, size_t len)
+/* By the pool, or by this thread while another one accepts and the pool has a thread to spare. */
+static void gp_fcgi_request_run(gp_fcgi_request_t *req, bool here)
+{
+    gp_fcgi_server_t *server = req->server;
+
+    if (here && atomic_load(&server->accepting) > 0 && gp_pool_enter(server->pool)) {
+        server->conf.handle(req, server->conf.data);
+        gp_pool_leave(server->pool);
+
+    } else if (gp_pool_submit(server->pool, req) != 0) {
+        atomic_fetch_add(&server->refused, 1);
+        server->conf.overloaded(req, server->conf.data);
+        gp_fcgi_request_unref(req);
+    }
+}
+
+
+/* A request that has been read to its end. */
+static void gp_fcgi_conn_run(gp_fcgi_conn_t *conn)
+{
+    gp_fcgi_server_t *server = conn->server;
+    gp_fcgi_request_t *req = conn->req;
+    bool lent, at_once;
+
+    conn->whole = false;
+    at_once = server->conf.prepare(req, server->conf.data);
+    lent = !conn->watched;
+    gp_fcgi_request_ref(req); /* the handler's */
+    gp_fcgi_request_ref(req); /* ours: the connection's ends with the connection */
+    if (lent) {
+        gp_fcgi_conn_lend(conn);
+    } else {
+        gp_fcgi_request_time(req);
+    }
+
+    if (at_once) {
+        server->conf.handle(req, server->conf.data);
+    } else {
+        gp_fcgi_request_run(req, lent);
+    }
+    if (lent) {
+        gp_fcgi_conn_reclaim(req);
+    }
+    gp_fcgi_request_unref(req);
+}
+
+
+void gp_fcgi_conn_feed(gp_fcgi_conn_t *conn, const char *bytes, size_t len)
 {
     int rc;
 
-    gp_fcgi_conn_settle(conn);
-    rc = gp_fcgi_parser_feed(&conn->parser, (const uint8_t *) bytes, len, &gp_fcgi_events, conn);
-    if (rc == 0) {
-        return;
+    if (conn->watched) {
+        gp_fcgi_conn_settle(conn);
     }
-
+    rc = gp_fcgi_parser_feed(&conn->parser, (const uint8_t *) bytes, len, &gp_fcgi_events, conn);
     if (rc == -GP_INVALID_ARGUMENT) {
         gp_log(GP_LOG_WARN, "closed a connection that does not speak FastCGI", NULL);
     }
-    gp_fcgi_conn_close(conn);
+
+    if (rc != 0) {
+        gp_fcgi_conn_close(conn);
+    } else if (conn->whole) {
+        gp_fcgi_conn_run(conn);
+    } else if (!conn->watched) {
+        gp_fcgi_conn_give(conn);
+    }
 }
 
 
@@ -335,50 +417,48 @@ static void gp_fcgi_on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 }
 
 
-/* The peer has mostly sent its request by now: reading it here spares a turn of the loop. What is not there yet comes by gp_fcgi_on_read(). */
-static void gp_fcgi_conn_read_first(gp_fcgi_conn_t *conn)
+void gp_fcgi_conn_stop(gp_fcgi_conn_t *conn)
 {
-    char *buffer = conn->server->read_buffer;
-    uv_os_fd_t fd;
-    ssize_t n;
+    gp_fcgi_server_t *server = conn->server;
 
-    if (uv_fileno((uv_handle_t *) &conn->pipe, &fd) != 0) {
-        return;
+    if (conn->req != NULL) {
+        server->conf.stopping(conn->req, server->conf.data);
     }
 
-    n = recv(fd, buffer, sizeof(conn->server->read_buffer), MSG_DONTWAIT);
-    if (n > 0) {
-        gp_fcgi_conn_feed(conn, buffer, (size_t) n);
+    gp_fcgi_conn_settle(conn);
+    if (conn->req == NULL && uv_stream_get_write_queue_size((uv_stream_t *) &conn->pipe) == 0) {
+        gp_fcgi_conn_close(conn);
     }
 }
 
 
-void gp_fcgi_conn_accept(gp_fcgi_server_t *server)
+void gp_fcgi_conn_watch(gp_fcgi_conn_t *conn)
 {
-    gp_fcgi_conn_t *conn;
+    gp_fcgi_server_t *server = conn->server;
 
-    conn = calloc(1, sizeof(gp_fcgi_conn_t));
-    if (conn == NULL || uv_pipe_init(&server->loop, &conn->pipe, 0) != 0) {
-        gp_die("out of memory: a connection");
+    if (conn->req != NULL && gp_fcgi_request_watch(conn->req) && !conn->req->keep_conn) {
+        gp_fcgi_conn_drop(conn); /* answered meanwhile */
+        return;
     }
 
-    conn->server = server;
+    if (uv_pipe_init(&server->loop, &conn->pipe, 0) != 0) {
+        gp_die("out of memory: a connection");
+    }
     conn->pipe.data = conn;
-    gp_fcgi_parser_init(&conn->parser);
+    conn->watched = true;
+    conn->prev = NULL;
     conn->next = server->conns;
     if (conn->next != NULL) {
         conn->next->prev = conn;
     }
     server->conns = conn;
-    atomic_fetch_add(&server->connections, 1);
-    atomic_fetch_add(&server->connections_now, 1);
-
-    if (uv_accept((uv_stream_t *) &server->listener, (uv_stream_t *) &conn->pipe) != 0 ||
-        atomic_load(&server->connections_now) > GP_FCGI_CONNECTIONS_MAX ||
-        uv_read_start((uv_stream_t *) &conn->pipe, gp_fcgi_on_alloc, gp_fcgi_on_read) != 0) {
-        gp_fcgi_conn_close(conn);
-        return;
+    if (conn->req != NULL) {
+        gp_fcgi_conn_attach(conn);
     }
 
-    gp_fcgi_conn_read_first(conn);
+    if (uv_pipe_open(&conn->pipe, conn->fd) != 0 || uv_read_start((uv_stream_t *) &conn->pipe, gp_fcgi_on_alloc, gp_fcgi_on_read) != 0) {
+        gp_fcgi_conn_close(conn);
+    } else if (server->stop_begun) {
+        gp_fcgi_conn_stop(conn);
+    }
 }

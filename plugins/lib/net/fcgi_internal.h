@@ -9,8 +9,21 @@
 #include "net/pool.h"
 #include "wire/fastcgi.h"
 
+#define GP_FCGI_ACCEPTORS 8 /* threads; on a busy machine each is one more claim to a processor */
+
 /*
- * Connections belong to the loop. Requests are shared: the loop holds a
+ * Threads accept connections and read the request that comes with them. They run
+ * it, too, while another one is left to accept and the pool has a thread to
+ * spare; else the pool does. One thread that accepts for all is late for all,
+ * and each hand-over waits for a processor.
+ *
+ * The loop watches connections that wait for something: for the rest of a
+ * request, for the next one, for the end of a request that runs for long. A
+ * connection that came with a whole request is lent to it at first: most are
+ * answered before a look at the connection would tell anything, and then the
+ * thread that has answered closes it.
+ *
+ * Requests are shared: the loop holds a
  * reference while the connection serves it, the handler another, each chunk on
  * its way out a third. What threads may touch of a request is below its lock.
  * A reply goes out from the thread that gives it, as far as the kernel takes it:
@@ -44,8 +57,11 @@ struct gp_fcgi_request {
     void *data;
     void (*data_free)(void *data);
 
-    gp_fcgi_conn_t *conn; /* loop; NULL once detached */
+    gp_fcgi_conn_t *conn; /* loop: the one that it watches, NULL once detached */
+    bool came_lent; /* it is the first on its connection: that was lent to it */
+    gp_fcgi_conn_t *lent; /* under the server's lock: the one that nobody watches yet */
     gp_fcgi_request_t *next, *prev; /* loop: requests that live */
+    bool timed; /* loop: in server->deadlines_n */
 
     pthread_mutex_t lock;
     gp_fcgi_chunk_t *out, *out_last;
@@ -53,6 +69,7 @@ struct gp_fcgi_request {
     size_t queued; /* bytes that the kernel has not taken */
     bool finished; /* the end is out or queued */
     bool answered; /* the end is out: the connection may go on */
+    bool watched; /* the loop sees the end of the connection */
     bool counted; /* in server->requests_now */
     bool listed; /* on server->dirty */
     gp_fcgi_request_t *dirty_next;
@@ -61,34 +78,44 @@ struct gp_fcgi_request {
 };
 
 struct gp_fcgi_conn {
-    uv_pipe_t pipe;
+    uv_pipe_t pipe; /* once it is watched */
     gp_fcgi_server_t *server;
-    gp_fcgi_conn_t *next, *prev;
+    gp_fcgi_conn_t *next, *prev; /* of server->conns or, while lent, of server->lent */
     gp_fcgi_request_t *req;
     gp_fcgi_parser_t parser;
+    uint64_t due_ms; /* when the loop is to watch it */
+    int fd;
+    bool watched;
+    bool whole; /* the request has been read to its end and does not run yet */
     bool closing;
 };
 
 struct gp_fcgi_server {
     gp_fcgi_server_conf_t conf;
     uv_loop_t loop;
-    uv_pipe_t listener;
     uv_async_t wake;
-    uv_timer_t timer;
+    uv_timer_t timer, lent_timer;
     uv_signal_t on_term, on_int;
     gp_pool_t *pool;
     gp_fcgi_conn_t *conns;
     gp_fcgi_request_t *requests;
-    uint64_t deadlines_n; /* requests with a deadline */
+    uint64_t deadlines_n; /* requests whose deadline is to come */
     atomic_bool stopping;
     bool stop_begun;
+    bool listener_closed;
     bool stopped; /* the loop has been told to end */
     bool handlers_left;
+    pthread_t acceptors[GP_FCGI_ACCEPTORS];
+    atomic_uint acceptors_alive;
+    atomic_uint accepting; /* of them, those that wait for a connection */
+    atomic_bool starved; /* connections cannot be accepted */
     uint64_t stop_at_ms;
     atomic_ullong connections, requests_n, refused, connections_now, requests_now;
 
-    pthread_mutex_t dirty_lock;
-    gp_fcgi_request_t *dirty;
+    pthread_mutex_t shared_lock; /* of what threads take from the loop or hand to it */
+    gp_fcgi_request_t *dirty; /* requests it must look at */
+    gp_fcgi_conn_t *lent, *lent_last; /* the one that is due first comes first */
+    bool lent_timed; /* the loop knows that there are some */
 
     char read_buffer[65536]; /* one for all: what is read is used up before the loop goes on */
 };
@@ -96,8 +123,38 @@ struct gp_fcgi_server {
 /* The timer runs only while somebody needs it: an idle service does not wake up. */
 void gp_fcgi_server_tick(gp_fcgi_server_t *server);
 
-/* Takes the connection that waits on the listener. */
-void gp_fcgi_conn_accept(gp_fcgi_server_t *server);
+/* ---- fcgi_accept.c ---- */
+
+void gp_fcgi_acceptors_start(gp_fcgi_server_t *server);
+/* Those that wait for a connection end now, the others when they are done. The listener closes once none can use it. */
+void gp_fcgi_acceptors_stop(gp_fcgi_server_t *server);
+void gp_fcgi_acceptors_join(gp_fcgi_server_t *server);
+
+/* ---- fcgi_lent.c ---- */
+
+/* Its request is about to run. From now on it may be closed by another thread. */
+void gp_fcgi_conn_lend(gp_fcgi_conn_t *conn);
+/* The loop is to watch it at once. */
+void gp_fcgi_conn_give(gp_fcgi_conn_t *conn);
+/* Loop: watches those that are due, and comes again for the others. */
+void gp_fcgi_lent_sweep(gp_fcgi_server_t *server);
+/* Loop: watches the connection of a request, if it is lent. */
+void gp_fcgi_conn_recall(gp_fcgi_request_t *req);
+/* Loop: all of them; and whether there are none. */
+void gp_fcgi_conn_recall_all(gp_fcgi_server_t *server);
+bool gp_fcgi_none_lent(gp_fcgi_server_t *server);
+/* Any thread, when it has done with a request: a lent connection that is not needed any more ends here. */
+void gp_fcgi_conn_reclaim(gp_fcgi_request_t *req);
+
+/* ---- fcgi_conn.c ---- */
+
+/* What has come on it: any thread that alone has it, else the loop. It may be gone afterwards. */
+void gp_fcgi_conn_feed(gp_fcgi_conn_t *conn, const char *bytes, size_t len);
+/* The server stops: its request hears of it. */
+void gp_fcgi_conn_stop(gp_fcgi_conn_t *conn);
+void gp_fcgi_conn_watch(gp_fcgi_conn_t *conn);
+/* Any thread that alone has it: closes one that is not watched. */
+void gp_fcgi_conn_drop(gp_fcgi_conn_t *conn);
 /* A request that a thread has answered makes way for the next. */
 void gp_fcgi_conn_settle(gp_fcgi_conn_t *conn);
 void gp_fcgi_conn_close(gp_fcgi_conn_t *conn);
@@ -109,6 +166,8 @@ gp_fcgi_request_t *gp_fcgi_request_new(gp_fcgi_server_t *server, gp_fcgi_conn_t 
 gp_fcgi_chunk_t *gp_fcgi_request_take(gp_fcgi_request_t *req, void (**ret_gone)(gp_fcgi_request_t *, void *), void **ret_gone_data);
 void gp_fcgi_request_sent(gp_fcgi_request_t *req, size_t len);
 bool gp_fcgi_request_answered(gp_fcgi_request_t *req);
+/* The loop sees the end of its connection from now on; as above. */
+bool gp_fcgi_request_watch(gp_fcgi_request_t *req);
 /* The connection closes: nobody writes any more. */
 void gp_fcgi_request_close(gp_fcgi_request_t *req);
 /* Puts it on the list of those the loop must look at. */

@@ -21,7 +21,6 @@ gp_fcgi_request_t *gp_fcgi_request_new(gp_fcgi_server_t *server, gp_fcgi_conn_t 
     }
 
     req->server = server;
-    req->conn = conn;
     req->id = id;
     req->keep_conn = keep_conn;
     atomic_init(&req->refs, 1);
@@ -29,9 +28,7 @@ gp_fcgi_request_t *gp_fcgi_request_new(gp_fcgi_server_t *server, gp_fcgi_conn_t 
     gp_buf_init(&req->body, server->conf.body_limit);
     pthread_mutex_init(&req->lock, NULL);
     req->counted = true;
-    if (uv_fileno((uv_handle_t *) &conn->pipe, &req->fd) != 0) {
-        req->fd = -1;
-    }
+    req->fd = conn->fd;
 
     return req;
 }
@@ -185,20 +182,36 @@ static gp_fcgi_chunk_t *gp_fcgi_chunk_new(gp_fcgi_request_t *req, const struct i
 }
 
 
-void gp_fcgi_request_list(gp_fcgi_request_t *req)
+/* Of a request that has just been marked as listed. */
+static void gp_fcgi_request_push(gp_fcgi_request_t *req)
 {
     gp_fcgi_server_t *server = req->server;
     bool wake;
 
     gp_fcgi_request_ref(req);
-    pthread_mutex_lock(&server->dirty_lock);
+    pthread_mutex_lock(&server->shared_lock);
     wake = server->dirty == NULL;
     req->dirty_next = server->dirty;
     server->dirty = req;
-    pthread_mutex_unlock(&server->dirty_lock);
+    pthread_mutex_unlock(&server->shared_lock);
 
     if (wake) {
         (void) uv_async_send(&server->wake); /* fails only on a closed handle */
+    }
+}
+
+
+void gp_fcgi_request_list(gp_fcgi_request_t *req)
+{
+    bool listed;
+
+    pthread_mutex_lock(&req->lock);
+    listed = req->listed;
+    req->listed = true;
+    pthread_mutex_unlock(&req->lock);
+
+    if (!listed) {
+        gp_fcgi_request_push(req);
     }
 }
 
@@ -308,7 +321,7 @@ static int gp_fcgi_request_put_locked(gp_fcgi_request_t *req, const struct iovec
     if (last) {
         req->answered = rc == 0 && sent == framed;
         gp_fcgi_request_end(req);
-        if (!req->keep_conn && req->answered) {
+        if (!req->keep_conn && req->answered && req->watched) {
             (void) shutdown(req->fd, SHUT_RDWR); /* the loop sees the end of the connection and closes it */
         }
     }
@@ -331,7 +344,7 @@ static int gp_fcgi_request_put(gp_fcgi_request_t *req, const struct iovec *parts
     pthread_mutex_unlock(&req->lock);
 
     if (list) {
-        gp_fcgi_request_list(req);
+        gp_fcgi_request_push(req);
     }
 
     return rc;
@@ -361,7 +374,7 @@ void gp_fcgi_request_on_gone(gp_fcgi_request_t *req, void (*fn)(gp_fcgi_request_
     pthread_mutex_unlock(&req->lock);
 
     if (list) {
-        gp_fcgi_request_list(req);
+        gp_fcgi_request_push(req);
     }
 }
 
@@ -381,8 +394,18 @@ void gp_fcgi_request_close(gp_fcgi_request_t *req)
     pthread_mutex_unlock(&req->lock);
 
     if (list) {
-        gp_fcgi_request_list(req);
+        gp_fcgi_request_push(req);
     }
+}
+
+
+bool gp_fcgi_request_watch(gp_fcgi_request_t *req)
+{
+    pthread_mutex_lock(&req->lock);
+    req->watched = true;
+    pthread_mutex_unlock(&req->lock);
+
+    return gp_fcgi_request_answered(req);
 }
 
 

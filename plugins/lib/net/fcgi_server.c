@@ -1,5 +1,8 @@
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/die.h"
@@ -18,10 +21,12 @@ static void gp_fcgi_on_wake(uv_async_t *wake)
     gp_fcgi_server_t *server = wake->data;
     gp_fcgi_request_t *req, *next;
 
-    pthread_mutex_lock(&server->dirty_lock);
+    gp_fcgi_lent_sweep(server);
+
+    pthread_mutex_lock(&server->shared_lock);
     req = server->dirty;
     server->dirty = NULL;
-    pthread_mutex_unlock(&server->dirty_lock);
+    pthread_mutex_unlock(&server->shared_lock);
 
     for (; req != NULL; req = next) {
         next = req->dirty_next;
@@ -30,17 +35,6 @@ static void gp_fcgi_on_wake(uv_async_t *wake)
     }
 
     gp_fcgi_stop_check(server);
-}
-
-
-static void gp_fcgi_on_connection(uv_stream_t *listener, int status)
-{
-    if (status != 0) {
-        gp_log(GP_LOG_ERROR, "cannot accept a connection", "reason", uv_strerror(status), NULL);
-        return;
-    }
-
-    gp_fcgi_conn_accept(listener->data);
 }
 
 
@@ -59,9 +53,9 @@ static void gp_fcgi_expire(gp_fcgi_server_t *server)
     now = gp_clock_ms();
     for (req = server->requests; req != NULL; req = next) {
         next = req->next;
-        if (req->deadline_ms != 0 && req->deadline_ms <= now) {
+        if (req->timed && req->deadline_ms <= now) {
             server->deadlines_n--;
-            req->deadline_ms = 0;
+            req->timed = false;
             if (!gp_fcgi_request_gone(req)) {
                 server->conf.expired(req, server->conf.data);
             }
@@ -72,27 +66,27 @@ static void gp_fcgi_expire(gp_fcgi_server_t *server)
 
 static void gp_fcgi_stop_begin(gp_fcgi_server_t *server)
 {
-    gp_fcgi_conn_t *conn, *next_conn;
-    gp_fcgi_request_t *req, *next;
+    gp_fcgi_conn_t *conn, *next;
 
     server->stop_begun = true;
     server->stop_at_ms = gp_clock_ms() + GP_FCGI_STOP_GRACE_MS;
     gp_log(GP_LOG_INFO, "stopping: no new connections, what runs is finished", NULL);
-    uv_close((uv_handle_t *) &server->listener, NULL);
+    gp_fcgi_acceptors_stop(server);
     gp_fcgi_server_tick(server);
 
-    for (req = server->requests; req != NULL; req = next) {
-        next = req->next;
-        server->conf.stopping(req, server->conf.data);
+    for (conn = server->conns; conn != NULL; conn = next) {
+        next = conn->next;
+        gp_fcgi_conn_stop(conn);
     }
+    gp_fcgi_conn_recall_all(server);
+}
 
-    for (conn = server->conns; conn != NULL; conn = next_conn) {
-        next_conn = conn->next;
-        gp_fcgi_conn_settle(conn);
-        if (conn->req == NULL && uv_stream_get_write_queue_size((uv_stream_t *) &conn->pipe) == 0) {
-            gp_fcgi_conn_close(conn);
-        }
-    }
+
+/* In this order: what a thread has left is seen once it has ended. */
+static bool gp_fcgi_is_done(gp_fcgi_server_t *server)
+{
+    return atomic_load(&server->acceptors_alive) == 0 && gp_pool_busy(server->pool) == 0 && gp_fcgi_none_lent(server) &&
+           server->conns == NULL;
 }
 
 
@@ -106,7 +100,12 @@ static void gp_fcgi_stop_check(gp_fcgi_server_t *server)
         gp_fcgi_stop_begin(server);
     }
 
-    if ((server->conns == NULL && gp_pool_busy(server->pool) == 0) || gp_clock_ms() >= server->stop_at_ms) {
+    if (!server->listener_closed && atomic_load(&server->accepting) == 0) {
+        (void) close(server->conf.listen_fd); /* no thread comes to accept() any more */
+        server->listener_closed = true;
+    }
+
+    if (gp_fcgi_is_done(server) || gp_clock_ms() >= server->stop_at_ms) {
         server->stopped = true;
         uv_stop(&server->loop);
     }
@@ -178,24 +177,22 @@ static int gp_fcgi_server_handles(gp_fcgi_server_t *server)
     uv_loop_t *loop = &server->loop;
     int rc;
 
-    rc = uv_pipe_init(loop, &server->listener, 0);
-    rc = rc ? rc : uv_async_init(loop, &server->wake, gp_fcgi_on_wake);
+    rc = uv_async_init(loop, &server->wake, gp_fcgi_on_wake);
     rc = rc ? rc : uv_timer_init(loop, &server->timer);
+    rc = rc ? rc : uv_timer_init(loop, &server->lent_timer);
     rc = rc ? rc : uv_signal_init(loop, &server->on_term);
     rc = rc ? rc : uv_signal_init(loop, &server->on_int);
     if (rc != 0) {
         return rc;
     }
 
-    server->listener.data = server;
     server->wake.data = server;
     server->timer.data = server;
+    server->lent_timer.data = server;
     server->on_term.data = server;
     server->on_int.data = server;
 
-    rc = uv_pipe_open(&server->listener, server->conf.listen_fd);
-    rc = rc ? rc : uv_listen((uv_stream_t *) &server->listener, SOMAXCONN, gp_fcgi_on_connection);
-    rc = rc ? rc : uv_signal_start(&server->on_term, gp_fcgi_on_signal, SIGTERM);
+    rc = uv_signal_start(&server->on_term, gp_fcgi_on_signal, SIGTERM);
     rc = rc ? rc : uv_signal_start(&server->on_int, gp_fcgi_on_signal, SIGINT);
 
     return rc;
@@ -205,15 +202,24 @@ static int gp_fcgi_server_handles(gp_fcgi_server_t *server)
 static void gp_fcgi_handle(void *job)
 {
     gp_fcgi_request_t *req = job;
+    gp_fcgi_server_t *server = req->server;
 
-    req->server->conf.handle(req, req->server->conf.data);
+    if (!req->came_lent) {
+        server->conf.handle(req, server->conf.data);
+        return;
+    }
+
+    gp_fcgi_request_ref(req);
+    server->conf.handle(req, server->conf.data);
+    gp_fcgi_conn_reclaim(req);
+    gp_fcgi_request_unref(req);
 }
 
 
 int gp_fcgi_server_new(const gp_fcgi_server_conf_t *conf, gp_fcgi_server_t **ret_server, gp_err_t *err)
 {
     gp_fcgi_server_t *server;
-    int rc;
+    int flags, rc;
 
     server = calloc(1, sizeof(gp_fcgi_server_t));
     if (server == NULL || uv_loop_init(&server->loop) != 0) {
@@ -221,10 +227,11 @@ int gp_fcgi_server_new(const gp_fcgi_server_conf_t *conf, gp_fcgi_server_t **ret
     }
 
     server->conf = *conf;
-    pthread_mutex_init(&server->dirty_lock, NULL);
+    pthread_mutex_init(&server->shared_lock, NULL);
     (void) signal(SIGPIPE, SIG_IGN); /* a peer that is gone is an error of write(2) */
 
-    rc = gp_fcgi_server_handles(server);
+    flags = fcntl(conf->listen_fd, F_GETFL);
+    rc = flags >= 0 && fcntl(conf->listen_fd, F_SETFL, flags & ~O_NONBLOCK) == 0 ? gp_fcgi_server_handles(server) : -errno;
     if (rc != 0) {
         return gp_err(err, GP_INTERNAL, "cannot serve on the socket: %s", uv_strerror(rc)); /* the process ends: nothing to undo */
     }
@@ -249,15 +256,18 @@ bool gp_fcgi_server_run(gp_fcgi_server_t *server)
 {
     bool drained;
 
+    gp_fcgi_acceptors_start(server);
     (void) uv_run(&server->loop, UV_RUN_DEFAULT);
 
-    drained = gp_pool_drain(server->pool, server->stop_at_ms);
+    drained = atomic_load(&server->acceptors_alive) == 0 && gp_pool_drain(server->pool, server->stop_at_ms);
     server->handlers_left = !drained;
     if (!drained) {
         gp_log(GP_LOG_ERROR, "handlers still run after the grace of a stop", NULL);
         return false;
     }
 
+    gp_fcgi_acceptors_join(server);
+    gp_fcgi_conn_recall_all(server);
     while (server->conns != NULL) {
         gp_fcgi_conn_close(server->conns);
     }
@@ -281,7 +291,7 @@ gp_fcgi_server_t *gp_fcgi_server_free(gp_fcgi_server_t *server)
         gp_log(GP_LOG_ERROR, "the loop still has handles at the end", NULL);
         return NULL;
     }
-    pthread_mutex_destroy(&server->dirty_lock);
+    pthread_mutex_destroy(&server->shared_lock);
     free(server);
 
     return NULL;

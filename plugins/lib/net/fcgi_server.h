@@ -9,10 +9,12 @@
 #include "core/span.h"
 
 /*
- * FastCGI responder: one loop thread does all I/O, handlers run on a bounded
- * pool. A request that streams holds no thread: whoever has a reference writes
- * to it. The loop reads on while a request runs, so that the end of the
- * connection (nginx never sends ABORT) or an ABORT is noticed at once.
+ * FastCGI responder: a few threads accept, one loop thread does the I/O of
+ * everything that lasts, a bounded number of handlers runs. A request that
+ * streams holds no thread: whoever has a reference writes to it. The loop reads
+ * on while a request runs, so that the end of the connection (nginx never sends
+ * ABORT) or an ABORT is noticed: at once, in the first milliseconds of a
+ * connection after those.
  */
 #define GP_FCGI_CONNECTIONS_MAX 16384 /* below the 20,000 open files many systems allow */
 #define GP_FCGI_STOP_GRACE_MS 20000 /* what a stop waits for handlers; supervisors kill after 30 s or later */
@@ -22,14 +24,14 @@ typedef struct gp_fcgi_request gp_fcgi_request_t;
 
 typedef struct {
     int listen_fd; /* owned */
-    unsigned threads;
+    unsigned threads; /* handlers that run at once */
     size_t body_limit; /* bytes; what is longer is read and dropped */
     void *data; /* of the functions below */
-    /* Loop, before the request is queued: sets data and deadline. True: it answered itself, the pool does not see it. */
+    /* Any thread, never blocks: sets data and deadline. True: handle() neither blocks nor takes long, and is called right there. */
     bool (*prepare)(gp_fcgi_request_t *req, void *data);
-    /* Pool thread. It owns one reference. */
+    /* A thread for handlers. It owns one reference. */
     void (*handle)(gp_fcgi_request_t *req, void *data);
-    /* Loop; must answer with gp_fcgi_request_finish(): the queue was full, the deadline passed. */
+    /* Must answer with gp_fcgi_request_finish(). Any thread: the queue was full; loop: the deadline passed. */
     void (*overloaded)(gp_fcgi_request_t *req, void *data);
     void (*expired)(gp_fcgi_request_t *req, void *data);
     /* Loop: a stop has begun while this request lives. */

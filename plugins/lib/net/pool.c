@@ -7,8 +7,6 @@
 #include "core/code.h"
 #include "net/pool.h"
 
-#define GP_POOL_STACK 1048576 /* bytes; only touched pages count */
-
 struct gp_pool {
     pthread_mutex_t lock;
     pthread_cond_t work;
@@ -24,6 +22,13 @@ struct gp_pool {
 };
 
 
+/* Threads of others that have entered count: what is bounded is how many run. */
+static bool gp_pool_has_work(const gp_pool_t *pool)
+{
+    return pool->waiting > 0 && pool->running < pool->threads_n;
+}
+
+
 /*
  * Whether the caller is to wake a thread once it has let go of the lock. One at
  * a time: the woken one wakes the next while jobs wait. A signal for each job
@@ -32,12 +37,29 @@ struct gp_pool {
  */
 static bool gp_pool_wants_thread(gp_pool_t *pool)
 {
-    if (pool->waiting == 0 || pool->sleeping == 0 || pool->waking) {
+    if (!gp_pool_has_work(pool) || pool->sleeping == 0 || pool->waking) {
         return false;
     }
     pool->waking = true;
 
     return true;
+}
+
+
+static bool gp_pool_ended(const gp_pool_t *pool)
+{
+    return pool->stop && pool->waiting == 0;
+}
+
+
+/* One job less; under the lock. */
+static void gp_pool_finished(gp_pool_t *pool)
+{
+    pool->running--;
+    if (gp_pool_ended(pool) && pool->running == 0) {
+        pthread_cond_signal(&pool->idle);
+        pthread_cond_broadcast(&pool->work);
+    }
 }
 
 
@@ -49,14 +71,14 @@ static void *gp_pool_thread(void *data)
 
     pthread_mutex_lock(&pool->lock);
     for (;;) {
-        while (pool->waiting == 0 && !pool->stop) {
+        while (!gp_pool_has_work(pool) && !gp_pool_ended(pool)) {
             pool->sleeping++;
             pthread_cond_wait(&pool->work, &pool->lock);
             pool->sleeping--;
             pool->waking = false;
         }
-        if (pool->waiting == 0) {
-            break;
+        if (!gp_pool_has_work(pool)) {
+            break; /* it has ended */
         }
 
         job = pool->queue[pool->first];
@@ -72,10 +94,7 @@ static void *gp_pool_thread(void *data)
         pool->fn(job);
 
         pthread_mutex_lock(&pool->lock);
-        pool->running--;
-        if (pool->stop && pool->running == 0 && pool->waiting == 0) {
-            pthread_cond_signal(&pool->idle);
-        }
+        gp_pool_finished(pool);
     }
     pthread_mutex_unlock(&pool->lock);
 
@@ -139,6 +158,36 @@ int gp_pool_submit(gp_pool_t *pool, void *job)
     }
 
     return rc;
+}
+
+
+bool gp_pool_enter(gp_pool_t *pool)
+{
+    bool entered;
+
+    pthread_mutex_lock(&pool->lock);
+    entered = pool->waiting == 0 && pool->running < pool->threads_n && !pool->stop;
+    if (entered) {
+        pool->running++;
+    }
+    pthread_mutex_unlock(&pool->lock);
+
+    return entered;
+}
+
+
+void gp_pool_leave(gp_pool_t *pool)
+{
+    bool wake;
+
+    pthread_mutex_lock(&pool->lock);
+    gp_pool_finished(pool);
+    wake = gp_pool_wants_thread(pool);
+    pthread_mutex_unlock(&pool->lock);
+
+    if (wake) {
+        pthread_cond_signal(&pool->work);
+    }
 }
 
 

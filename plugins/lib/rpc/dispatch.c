@@ -102,6 +102,23 @@ static int gp_dispatch_timeout(const gp_exchange_t *exchange, uint64_t *ret_ms)
 }
 
 
+/* What is answered from memory, also while every handler thread is busy. */
+static bool gp_dispatch_is_probe(const gp_exchange_t *exchange)
+{
+    return strcmp(exchange->path, GP_PATH_HEALTH) == 0 || strcmp(exchange->path, GP_PATH_METRICS) == 0;
+}
+
+
+static void gp_dispatch_probe(gp_exchange_t *exchange)
+{
+    if (strcmp(exchange->path, GP_PATH_HEALTH) == 0) {
+        gp_health_reply(exchange->call.service, exchange->req);
+    } else {
+        gp_metric_reply(exchange->call.service, exchange->req);
+    }
+}
+
+
 bool gp_dispatch_prepare(gp_fcgi_request_t *req, void *data)
 {
     gp_service_t *service = data;
@@ -130,17 +147,7 @@ bool gp_dispatch_prepare(gp_fcgi_request_t *req, void *data)
         gp_fcgi_request_set_deadline(req, exchange->call.deadline_ms);
     }
 
-    if (strcmp(exchange->path, GP_PATH_HEALTH) == 0) {
-        gp_health_reply(service, req);
-        return true;
-    }
-
-    if (strcmp(exchange->path, GP_PATH_METRICS) == 0) {
-        gp_metric_reply(service, req);
-        return true;
-    }
-
-    return false;
+    return gp_dispatch_is_probe(exchange);
 }
 
 
@@ -540,6 +547,12 @@ void gp_dispatch_handle(gp_fcgi_request_t *req, void *data)
 
     (void) data;
     if (gp_fcgi_request_gone(req)) { /* it went away while it waited */
+        gp_fcgi_request_unref(req);
+        return;
+    }
+
+    if (gp_dispatch_is_probe(exchange)) {
+        gp_dispatch_probe(exchange);
         gp_fcgi_request_unref(req);
         return;
     }
