@@ -236,15 +236,18 @@ ngx_http_gitpod_reply_redirect(ngx_http_request_t *r, ngx_uint_t status,
 
 /*
  * A page of the same workspace on another host may read why it was refused;
- * others see that something answered.
+ * others see that something answered.  In mode port only the table knows which
+ * listeners are of one workspace, so the difference would tell.
  */
 
 static ngx_int_t
 ngx_http_gitpod_reply_cors(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx)
 {
     ngx_http_gitpod_request_loc_conf_t  *glcf;
+    ngx_http_gitpod_request_srv_conf_t  *gscf;
 
     glcf = ngx_http_get_module_loc_conf(r, ngx_http_gitpod_request_module);
+    gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
 
     if (!glcf->workspace || ctx->origin.len == 0) {
         return NGX_OK;
@@ -254,7 +257,9 @@ ngx_http_gitpod_reply_cors(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx)
         return NGX_ERROR;
     }
 
-    if (!ngx_http_gitpod_origin_sibling(r, ctx)) {
+    if (gscf->mode == NGX_HTTP_GITPOD_MODE_PORT
+        || !ngx_http_gitpod_origin_sibling(r, ctx))
+    {
         return ngx_http_gitpod_reply_header(r, "Access-Control-Allow-Origin",
                                             "*");
     }

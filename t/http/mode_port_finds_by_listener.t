@@ -114,6 +114,8 @@ is(on($edit, 'upgrade', '/', Cookie => $cookie{$edit}, Origin => origin($other))
 for my $case ([$app, $edit], [$app, $public], [$app, $other], [$edit, $app], [$free, $app], [$other, $app]) {
     my ($to, $from) = @$case;
     is(on($to, 'request', 'OPTIONS', '/', [Origin => origin($from), 'Access-Control-Request-Method' => 'PUT'])->{status}, 401, "a preflight to $to from a page of $from: 401");
+    my $r = on($to, 'get', '/', Origin => origin($from), 'Sec-Fetch-Mode' => 'cors');
+    is(join(' ', map { $r->{headers}{"access-control-allow-$_"} // '-' } 'origin', 'credentials') . " $r->{status}", '* - 401', 'nor by who may read the refusal');
 }
 
 # service workers outlive the workspace: none for all of a listener
