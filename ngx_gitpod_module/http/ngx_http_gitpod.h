@@ -49,6 +49,15 @@ ngx_uint_t ngx_http_gitpod_flag_on(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *user, ngx_uint_t fallback);
 
 
+/* Directives: gitpod_redis, gitpod_key_set_file, gitpod_route_cidr. */
+char *ngx_http_gitpod_conf_redis(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_gitpod_conf_key_set(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_gitpod_conf_cidr(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+
 extern ngx_module_t  ngx_http_gitpod_module;
 
 
