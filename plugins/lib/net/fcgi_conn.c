@@ -104,10 +104,6 @@ void gp_fcgi_conn_close(gp_fcgi_conn_t *conn)
     if (conn->closing) {
         return;
     }
-    if (!conn->watched) {
-        gp_fcgi_conn_drop(conn);
-        return;
-    }
     conn->closing = true;
 
     if (req != NULL) {
@@ -397,7 +393,9 @@ void gp_fcgi_conn_feed(gp_fcgi_conn_t *conn, const char *bytes, size_t len)
         gp_log(GP_LOG_WARN, "closed a connection that does not speak FastCGI", NULL);
     }
 
-    if (rc != 0) {
+    if (rc != 0 && !conn->watched) {
+        gp_fcgi_conn_drop(conn);
+    } else if (rc != 0) {
         gp_fcgi_conn_close(conn);
     } else if (conn->whole) {
         gp_fcgi_conn_run(conn);

@@ -157,6 +157,7 @@ void gp_fcgi_conn_watch(gp_fcgi_conn_t *conn);
 void gp_fcgi_conn_drop(gp_fcgi_conn_t *conn);
 /* A request that a thread has answered makes way for the next. */
 void gp_fcgi_conn_settle(gp_fcgi_conn_t *conn);
+/* Loop: of one that is watched; it is freed in a later turn. */
 void gp_fcgi_conn_close(gp_fcgi_conn_t *conn);
 
 /* Sends what threads have put into a request, or tells them that nobody listens. */
