@@ -6,6 +6,8 @@
  */
 
 
+#include "jose/digest.h"
+
 #include "ngx_gitpod_zone.h"
 
 
@@ -35,7 +37,8 @@ ngx_gitpod_ask_find(ngx_gitpod_zone_t *zone,
         ask = &zone->asks[i];
 
         if (ask->until_ms
-            && ngx_memcmp(ask->digest, digest, NGX_GITPOD_DIGEST_LEN) == 0)
+            && gp_equal_constant_time(ask->digest, digest,
+                                      NGX_GITPOD_DIGEST_LEN))
         {
             return ask;
         }

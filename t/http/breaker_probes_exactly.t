@@ -106,7 +106,7 @@ $backend{lost}->mode('ok');
 GitpodTest::wait_for('its place', sub { status('lost') == 200 });
 is($backend{lost}->hits, 2, 'a client that left gave its place to the next');
 is($t->metric('gitpod_breaker_failed_total{name="lost"}'), 3, 'and is no failure');
-for (1 .. 5) { $backend{lost}->mode('hang'); my $s = client('lost'); my $h = $backend{lost}->hits; GitpodTest::wait_for('it', sub { $backend{lost}->hits > $h }) }
+for (1 .. 5) { $backend{lost}->mode('hang'); my $h = $backend{lost}->hits; my $s = client('lost'); GitpodTest::wait_for('it', sub { $backend{lost}->hits > $h }) }
 $backend{lost}->mode('ok');
 is(status('lost'), 200, 'however many leave a closed one');
 is($t->metric('gitpod_breaker_failed_total{name="lost"}'), 3, 'none is counted');
