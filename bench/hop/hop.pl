@@ -36,7 +36,7 @@ my $g = GitpodGateway->new(
             my ($port) = $text =~ /listen (\d+) default_server/;
             my ($log) = $text =~ /access_log (\S+) gitpod/;
             $plain =~ s/^\s*(?:gitpod_|include ).*\n//mg;
-            $plain =~ s/\@LISTEN\@/$port/g;
+            $plain =~ s/\@WORKSPACE_LISTEN\@/$port/g;
             $plain =~ s/server_name .*/server_name plain.test;\n    access_log $log plain buffer=64k flush=1s;/;
             $plain =~ s/http:\/\/gitpod_workspace;/http:\/\/plain;/;
             $plain =~ s/\$gitpod_scheme/\$scheme/;
