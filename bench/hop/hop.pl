@@ -79,7 +79,9 @@ my @all = (
 sub cpu_s {
     my $sum = 0;
     for my $pid (@_) {
-        my @stat = split ' ', GitpodGateway::slurp("/proc/$pid/stat") =~ s/^.*\) //sr;
+        # nginx' loader of a cache ends after a minute
+        my $text = eval { GitpodGateway::slurp("/proc/$pid/stat") } or next;
+        my @stat = split ' ', $text =~ s/^.*\) //sr;
         $sum += $stat[11] + $stat[12];
     }
     return $sum / sysconf(_SC_CLK_TCK);
