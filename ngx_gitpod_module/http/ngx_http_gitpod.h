@@ -49,6 +49,11 @@ ngx_uint_t ngx_http_gitpod_flag_on(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *user, ngx_uint_t fallback);
 
 
+/* Adds a module's variables; the one without a name ends them. */
+ngx_int_t ngx_http_gitpod_add_variables(ngx_conf_t *cf,
+    ngx_http_variable_t *variables);
+
+
 /* Directives: gitpod_redis, gitpod_key_set_file, gitpod_route_cidr. */
 char *ngx_http_gitpod_conf_redis(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);

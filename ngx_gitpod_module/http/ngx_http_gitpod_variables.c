@@ -125,11 +125,11 @@ static ngx_http_variable_t  ngx_http_gitpod_variables[] = {
 
 
 ngx_int_t
-ngx_http_gitpod_variables_add(ngx_conf_t *cf)
+ngx_http_gitpod_add_variables(ngx_conf_t *cf, ngx_http_variable_t *variables)
 {
     ngx_http_variable_t  *var, *v;
 
-    for (v = ngx_http_gitpod_variables; v->name.len; v++) {
+    for (v = variables; v->name.len; v++) {
 
         var = ngx_http_add_variable(cf, &v->name, v->flags);
         if (var == NULL) {
@@ -141,6 +141,13 @@ ngx_http_gitpod_variables_add(ngx_conf_t *cf)
     }
 
     return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_gitpod_variables_add(ngx_conf_t *cf)
+{
+    return ngx_http_gitpod_add_variables(cf, ngx_http_gitpod_variables);
 }
 
 
