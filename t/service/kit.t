@@ -15,11 +15,12 @@ my $echo = ($ENV{BUILD} // "$FindBin::Bin/../../build") . '/c/t/service/test_ech
 $echo = $ENV{TEST_ECHO} if $ENV{TEST_ECHO};
 plan skip_all => "build it first: $echo" unless -x $echo;
 
-my $run = File::Temp->newdir('gp-kit-XXXXXX', TMPDIR => 1);
-my $sock = "$run/echo/fcgi.sock";
+our $run = File::Temp->newdir('gp-kit-XXXXXX', TMPDIR => 1);
+our $sock = "$run/echo/fcgi.sock";
 my $get = '/gitpod.v1.WorkspaceService/GetWorkspace';
 my $watch = '/gitpod.v1.WorkspaceService/WatchWorkspaceStatus';
-my ($pid, $nginx);
+our $pid;
+my $nginx;
 
 sub start {
     my (@args) = @_;
@@ -355,6 +356,26 @@ subtest 'busy pool' => sub {
     ok soon(sub { metric('echo_cancelled_total') - $before == 8 }), 'whose handlers hear of it';
     is metric('echo_cancelled_total') - $before, 8, 'those that waited in the queue never ran';
     is rpc($get, '{"workspaceId":"after"}')->{status}, 200, 'then it serves again';
+};
+
+subtest 'more handlers than threads that accept' => sub {
+    my $more = File::Temp->newdir('gp-kit-XXXXXX', TMPDIR => 1);
+    local $run = $more;
+    local $sock = "$more/echo/fcgi.sock";
+    local $pid;
+    mkdir "$more/echo";
+    start('--threads', 12);
+    my @c = map { FastCgi->connect($sock) } 1 .. 14;
+    $_->send_raw($_->request_bytes({ GITPOD_PATH => $get, REQUEST_METHOD => 'POST', CONTENT_TYPE => 'application/json' }, '{"workspaceId":"wait"}')) for @c;
+    ok soon(sub { metric('echo_waits_total') == 12 }), 'as many run as may' or diag metric('echo_waits_total');
+    is metric('gitpod_service_requests'), 15, 'and the others wait their turn';
+    (shift @c)->close for 1 .. 2;
+    ok soon(sub { metric('echo_waits_total') == 14 }), 'which comes when one ends';
+    $_->close for @c;
+    ok soon(sub { metric('echo_cancelled_total') == 14 && metric('gitpod_service_requests') == 1 }), 'all of them hear of their end';
+    is rpc($get, '{"workspaceId":"after"}')->{status}, 200, 'then the first threads accept again';
+    my ($status) = stop_service();
+    is $status, 0, 'and the spare one ends with them';
 };
 
 subtest 'health and metrics' => sub {

@@ -12,7 +12,8 @@
 
 /*
  * The threads that accept. They block in accept4(2): the kernel wakes one of
- * them a connection, the one that has waited longest.
+ * them a connection, the one that has waited longest. One more, the spare one,
+ * sleeps until all others have handlers that take long; it runs none itself.
  */
 #define GP_FCGI_FIRST_READ 8192 /* bytes, on the stack: what nginx sends at once fits, what is longer the loop reads */
 #define GP_FCGI_FIRST_WAIT_MS 5 /* for a request to follow its connection; later the loop waits for it */
@@ -39,8 +40,9 @@ static void gp_fcgi_conn_begin(gp_fcgi_conn_t *conn)
 }
 
 
-static void gp_fcgi_accepted(gp_fcgi_server_t *server, int fd)
+static void gp_fcgi_accepted(gp_fcgi_acceptor_t *acceptor, int fd)
 {
+    gp_fcgi_server_t *server = acceptor->server;
     gp_fcgi_conn_t *conn;
 
     conn = calloc(1, sizeof(gp_fcgi_conn_t));
@@ -49,6 +51,7 @@ static void gp_fcgi_accepted(gp_fcgi_server_t *server, int fd)
     }
 
     conn->server = server;
+    conn->acceptor = acceptor;
     conn->fd = fd;
     gp_fcgi_parser_init(&conn->parser);
     atomic_fetch_add(&server->connections, 1);
@@ -104,6 +107,33 @@ static int gp_fcgi_accept(gp_fcgi_server_t *server)
 }
 
 
+/* The spare one sleeps while another accepts. */
+static void gp_fcgi_spare_wait(gp_fcgi_server_t *server)
+{
+    pthread_mutex_lock(&server->shared_lock);
+    if (atomic_load(&server->accepting) > 0) {
+        server->spare_wanted = false;
+    }
+    while (!server->spare_wanted && !atomic_load(&server->stopping)) {
+        pthread_cond_wait(&server->spare, &server->shared_lock);
+    }
+    pthread_mutex_unlock(&server->shared_lock);
+}
+
+
+void gp_fcgi_acceptors_relieve(gp_fcgi_server_t *server)
+{
+    if (atomic_load(&server->accepting) > 0) {
+        return; /* the last one comes here, too */
+    }
+
+    pthread_mutex_lock(&server->shared_lock);
+    server->spare_wanted = true;
+    pthread_cond_signal(&server->spare);
+    pthread_mutex_unlock(&server->shared_lock);
+}
+
+
 static void gp_fcgi_acceptor_ended(void *data)
 {
     gp_fcgi_server_t *server = data;
@@ -115,15 +145,22 @@ static void gp_fcgi_acceptor_ended(void *data)
 
 static void *gp_fcgi_acceptor(void *data)
 {
-    gp_fcgi_server_t *server = data;
+    gp_fcgi_acceptor_t *acceptor = data;
+    gp_fcgi_server_t *server = acceptor->server;
     int fd, state;
 
     (void) pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
     pthread_cleanup_push(gp_fcgi_acceptor_ended, server);
-    while (!atomic_load(&server->stopping)) {
+    for (;;) {
+        if (acceptor->spare) {
+            gp_fcgi_spare_wait(server);
+        }
+        if (atomic_load(&server->stopping)) {
+            break;
+        }
         fd = gp_fcgi_accept(server);
         if (fd >= 0) {
-            gp_fcgi_accepted(server, fd);
+            gp_fcgi_accepted(acceptor, fd);
         }
     }
     pthread_cleanup_pop(1);
@@ -134,14 +171,18 @@ static void *gp_fcgi_acceptor(void *data)
 
 void gp_fcgi_acceptors_start(gp_fcgi_server_t *server)
 {
+    gp_fcgi_acceptor_t *acceptor;
     pthread_attr_t attr;
     size_t i;
 
-    atomic_store(&server->acceptors_alive, GP_FCGI_ACCEPTORS);
+    atomic_store(&server->acceptors_alive, GP_FCGI_ACCEPTORS + 1);
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, GP_POOL_STACK);
-    for (i = 0; i < GP_FCGI_ACCEPTORS; i++) {
-        if (pthread_create(&server->acceptors[i], &attr, gp_fcgi_acceptor, server) != 0) {
+    for (i = 0; i <= GP_FCGI_ACCEPTORS; i++) {
+        acceptor = &server->acceptors[i];
+        acceptor->server = server;
+        acceptor->spare = i == GP_FCGI_ACCEPTORS;
+        if (pthread_create(&acceptor->thread, &attr, gp_fcgi_acceptor, acceptor) != 0) {
             gp_die("cannot start thread %zu that accepts: raise the limit of processes", i);
         }
     }
@@ -153,8 +194,11 @@ void gp_fcgi_acceptors_stop(gp_fcgi_server_t *server)
 {
     size_t i;
 
-    for (i = 0; i < GP_FCGI_ACCEPTORS; i++) {
-        (void) pthread_cancel(server->acceptors[i]);
+    pthread_mutex_lock(&server->shared_lock);
+    pthread_cond_signal(&server->spare);
+    pthread_mutex_unlock(&server->shared_lock);
+    for (i = 0; i <= GP_FCGI_ACCEPTORS; i++) {
+        (void) pthread_cancel(server->acceptors[i].thread);
     }
 }
 
@@ -163,7 +207,7 @@ void gp_fcgi_acceptors_join(gp_fcgi_server_t *server)
 {
     size_t i;
 
-    for (i = 0; i < GP_FCGI_ACCEPTORS; i++) {
-        (void) pthread_join(server->acceptors[i], NULL);
+    for (i = 0; i <= GP_FCGI_ACCEPTORS; i++) {
+        (void) pthread_join(server->acceptors[i].thread, NULL);
     }
 }

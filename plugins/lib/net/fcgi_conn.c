@@ -334,20 +334,37 @@ static void gp_fcgi_on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *bu
 }
 
 
-/* By the pool, or by this thread while another one accepts and the pool has a thread to spare. */
-static void gp_fcgi_request_run(gp_fcgi_request_t *req, bool here)
+/* By the pool. */
+static void gp_fcgi_request_submit(gp_fcgi_request_t *req)
 {
     gp_fcgi_server_t *server = req->server;
 
-    if (here && atomic_load(&server->accepting) > 0 && gp_pool_enter(server->pool)) {
-        server->conf.handle(req, server->conf.data);
-        gp_pool_leave(server->pool);
-
-    } else if (gp_pool_submit(server->pool, req) != 0) {
+    if (gp_pool_submit(server->pool, req) != 0) {
         atomic_fetch_add(&server->refused, 1);
         server->conf.overloaded(req, server->conf.data);
         gp_fcgi_request_unref(req);
     }
+}
+
+
+/* Of a connection that this thread has accepted: here, while fewer handlers run than may. */
+static void gp_fcgi_conn_run_first(gp_fcgi_conn_t *conn, bool at_once)
+{
+    gp_fcgi_server_t *server = conn->server;
+    gp_fcgi_request_t *req = conn->req;
+    bool entered;
+
+    entered = !at_once && !conn->acceptor->spare && gp_pool_enter(server->pool);
+    gp_fcgi_conn_lend(conn, at_once || entered);
+    if (at_once || entered) {
+        server->conf.handle(req, server->conf.data);
+    } else {
+        gp_fcgi_request_submit(req);
+    }
+    if (entered) {
+        gp_pool_leave(server->pool);
+    }
+    gp_fcgi_conn_reclaim(req);
 }
 
 
@@ -356,26 +373,21 @@ static void gp_fcgi_conn_run(gp_fcgi_conn_t *conn)
 {
     gp_fcgi_server_t *server = conn->server;
     gp_fcgi_request_t *req = conn->req;
-    bool lent, at_once;
+    bool at_once;
 
     conn->whole = false;
     at_once = server->conf.prepare(req, server->conf.data);
-    lent = !conn->watched;
     gp_fcgi_request_ref(req); /* the handler's */
     gp_fcgi_request_ref(req); /* ours: the connection's ends with the connection */
-    if (lent) {
-        gp_fcgi_conn_lend(conn);
+    if (!conn->watched) {
+        gp_fcgi_conn_run_first(conn, at_once);
     } else {
         gp_fcgi_request_time(req);
-    }
-
-    if (at_once) {
-        server->conf.handle(req, server->conf.data);
-    } else {
-        gp_fcgi_request_run(req, lent);
-    }
-    if (lent) {
-        gp_fcgi_conn_reclaim(req);
+        if (at_once) {
+            server->conf.handle(req, server->conf.data);
+        } else {
+            gp_fcgi_request_submit(req);
+        }
     }
     gp_fcgi_request_unref(req);
 }

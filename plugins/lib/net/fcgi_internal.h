@@ -13,15 +13,16 @@
 
 /*
  * Threads accept connections and read the request that comes with them. They run
- * it, too, while another one is left to accept and the pool has a thread to
- * spare; else the pool does. One thread that accepts for all is late for all,
- * and each hand-over waits for a processor.
+ * it, too, while fewer handlers run than may; else the pool does. One thread that
+ * accepts for all is late for all, and each hand-over waits for a processor. When
+ * all of them have handlers that take long, a spare one accepts for the pool.
  *
  * The loop watches connections that wait for something: for the rest of a
  * request, for the next one, for the end of a request that runs for long. A
  * connection that came with a whole request is lent to it at first: most are
  * answered before a look at the connection would tell anything, and then the
- * thread that has answered closes it.
+ * thread that has answered closes it. On this way threads meet at no lock: one
+ * that loses the processor while it holds it stops all others for milliseconds.
  *
  * Requests are shared: the loop holds a
  * reference while the connection serves it, the handler another, each chunk on
@@ -32,6 +33,19 @@
  */
 typedef struct gp_fcgi_conn gp_fcgi_conn_t;
 typedef struct gp_fcgi_chunk gp_fcgi_chunk_t;
+typedef struct gp_fcgi_acceptor gp_fcgi_acceptor_t;
+
+struct gp_fcgi_acceptor {
+    gp_fcgi_server_t *server;
+    pthread_t thread;
+    bool spare;
+    /*
+     * What it runs. Whoever takes the request out, and nobody else, has the
+     * connection it came on: this thread when it is done, the loop when it is due.
+     */
+    _Atomic(gp_fcgi_request_t *) req;
+    atomic_ullong due_ms;
+};
 
 struct gp_fcgi_chunk {
     uv_write_t write;
@@ -58,8 +72,9 @@ struct gp_fcgi_request {
     void (*data_free)(void *data);
 
     gp_fcgi_conn_t *conn; /* loop: the one that it watches, NULL once detached */
-    bool came_lent; /* it is the first on its connection: that was lent to it */
-    gp_fcgi_conn_t *lent; /* under the server's lock: the one that nobody watches yet */
+    gp_fcgi_conn_t *came_on; /* it is the first on this connection, which was lent to it */
+    gp_fcgi_acceptor_t *acceptor; /* that runs it, if one does */
+    gp_fcgi_conn_t *lent; /* under the server's lock: the one that is on the list of those that nobody watches yet */
     gp_fcgi_request_t *next, *prev; /* loop: requests that live */
     bool timed; /* loop: in server->deadlines_n */
 
@@ -80,6 +95,7 @@ struct gp_fcgi_request {
 struct gp_fcgi_conn {
     uv_pipe_t pipe; /* once it is watched */
     gp_fcgi_server_t *server;
+    gp_fcgi_acceptor_t *acceptor; /* that has it until it is watched */
     gp_fcgi_conn_t *next, *prev; /* of server->conns or, while lent, of server->lent */
     gp_fcgi_request_t *req;
     gp_fcgi_parser_t parser;
@@ -105,17 +121,19 @@ struct gp_fcgi_server {
     bool listener_closed;
     bool stopped; /* the loop has been told to end */
     bool handlers_left;
-    pthread_t acceptors[GP_FCGI_ACCEPTORS];
+    gp_fcgi_acceptor_t acceptors[GP_FCGI_ACCEPTORS + 1]; /* the last is the spare one */
     atomic_uint acceptors_alive;
     atomic_uint accepting; /* of them, those that wait for a connection */
     atomic_bool starved; /* connections cannot be accepted */
+    atomic_bool lent_timed; /* the loop knows that connections are lent */
     uint64_t stop_at_ms;
     atomic_ullong connections, requests_n, refused, connections_now, requests_now;
 
     pthread_mutex_t shared_lock; /* of what threads take from the loop or hand to it */
     gp_fcgi_request_t *dirty; /* requests it must look at */
     gp_fcgi_conn_t *lent, *lent_last; /* the one that is due first comes first */
-    bool lent_timed; /* the loop knows that there are some */
+    pthread_cond_t spare; /* it is wanted, or ends */
+    bool spare_wanted;
 
     char read_buffer[65536]; /* one for all: what is read is used up before the loop goes on */
 };
@@ -129,11 +147,13 @@ void gp_fcgi_acceptors_start(gp_fcgi_server_t *server);
 /* Those that wait for a connection end now, the others when they are done. The listener closes once none can use it. */
 void gp_fcgi_acceptors_stop(gp_fcgi_server_t *server);
 void gp_fcgi_acceptors_join(gp_fcgi_server_t *server);
+/* Handlers take long: if that leaves no thread to accept, the spare one does. */
+void gp_fcgi_acceptors_relieve(gp_fcgi_server_t *server);
 
 /* ---- fcgi_lent.c ---- */
 
-/* Its request is about to run. From now on it may be closed by another thread. */
-void gp_fcgi_conn_lend(gp_fcgi_conn_t *conn);
+/* Its request is about to run, in this thread or another. From now on it may be closed by another thread. */
+void gp_fcgi_conn_lend(gp_fcgi_conn_t *conn, bool here);
 /* The loop is to watch it at once. */
 void gp_fcgi_conn_give(gp_fcgi_conn_t *conn);
 /* Loop: watches those that are due, and comes again for the others. */

@@ -204,7 +204,7 @@ static void gp_fcgi_handle(void *job)
     gp_fcgi_request_t *req = job;
     gp_fcgi_server_t *server = req->server;
 
-    if (!req->came_lent) {
+    if (req->came_on == NULL) {
         server->conf.handle(req, server->conf.data);
         return;
     }
@@ -228,6 +228,7 @@ int gp_fcgi_server_new(const gp_fcgi_server_conf_t *conf, gp_fcgi_server_t **ret
 
     server->conf = *conf;
     pthread_mutex_init(&server->shared_lock, NULL);
+    pthread_cond_init(&server->spare, NULL);
     (void) signal(SIGPIPE, SIG_IGN); /* a peer that is gone is an error of write(2) */
 
     flags = fcntl(conf->listen_fd, F_GETFL);
@@ -291,6 +292,7 @@ gp_fcgi_server_t *gp_fcgi_server_free(gp_fcgi_server_t *server)
         gp_log(GP_LOG_ERROR, "the loop still has handles at the end", NULL);
         return NULL;
     }
+    pthread_cond_destroy(&server->spare);
     pthread_mutex_destroy(&server->shared_lock);
     free(server);
 

@@ -1,4 +1,5 @@
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -13,19 +14,37 @@ struct gp_pool {
     pthread_cond_t idle;
     void (*fn)(void *job);
     void *queue[GP_POOL_QUEUE_MAX];
-    unsigned first, waiting, running;
+    unsigned first;
+    atomic_uint waiting; /* changes under the lock */
+    atomic_uint running; /* changes without: a thread of others that loses the processor here stops nobody */
     unsigned sleeping;
     bool waking; /* a thread has been woken and does not run yet */
-    bool stop;
+    atomic_bool stop;
     unsigned threads_n;
     pthread_t threads[];
 };
 
 
 /* Threads of others that have entered count: what is bounded is how many run. */
-static bool gp_pool_has_work(const gp_pool_t *pool)
+static bool gp_pool_has_work(gp_pool_t *pool)
 {
-    return pool->waiting > 0 && pool->running < pool->threads_n;
+    return atomic_load(&pool->waiting) > 0 && atomic_load(&pool->running) < pool->threads_n;
+}
+
+
+/* One more runs, if it may. */
+static bool gp_pool_run_one(gp_pool_t *pool)
+{
+    unsigned n;
+
+    n = atomic_load(&pool->running);
+    while (n < pool->threads_n) {
+        if (atomic_compare_exchange_weak(&pool->running, &n, n + 1)) {
+            return true;
+        }
+    }
+
+    return false;
 }
 
 
@@ -46,17 +65,16 @@ static bool gp_pool_wants_thread(gp_pool_t *pool)
 }
 
 
-static bool gp_pool_ended(const gp_pool_t *pool)
+static bool gp_pool_ended(gp_pool_t *pool)
 {
-    return pool->stop && pool->waiting == 0;
+    return atomic_load(&pool->stop) && atomic_load(&pool->waiting) == 0;
 }
 
 
-/* One job less; under the lock. */
+/* One job less has ended what there was to wait for; under the lock. */
 static void gp_pool_finished(gp_pool_t *pool)
 {
-    pool->running--;
-    if (gp_pool_ended(pool) && pool->running == 0) {
+    if (gp_pool_ended(pool) && atomic_load(&pool->running) == 0) {
         pthread_cond_signal(&pool->idle);
         pthread_cond_broadcast(&pool->work);
     }
@@ -71,20 +89,19 @@ static void *gp_pool_thread(void *data)
 
     pthread_mutex_lock(&pool->lock);
     for (;;) {
-        while (!gp_pool_has_work(pool) && !gp_pool_ended(pool)) {
+        while (!gp_pool_ended(pool) && !(atomic_load(&pool->waiting) > 0 && gp_pool_run_one(pool))) {
             pool->sleeping++;
             pthread_cond_wait(&pool->work, &pool->lock);
             pool->sleeping--;
             pool->waking = false;
         }
-        if (!gp_pool_has_work(pool)) {
-            break; /* it has ended */
+        if (gp_pool_ended(pool)) {
+            break;
         }
 
         job = pool->queue[pool->first];
         pool->first = (pool->first + 1) % GP_POOL_QUEUE_MAX;
-        pool->waiting--;
-        pool->running++;
+        atomic_fetch_sub(&pool->waiting, 1);
         wake = gp_pool_wants_thread(pool);
         pthread_mutex_unlock(&pool->lock);
 
@@ -94,6 +111,7 @@ static void *gp_pool_thread(void *data)
         pool->fn(job);
 
         pthread_mutex_lock(&pool->lock);
+        atomic_fetch_sub(&pool->running, 1);
         gp_pool_finished(pool);
     }
     pthread_mutex_unlock(&pool->lock);
@@ -145,9 +163,9 @@ int gp_pool_submit(gp_pool_t *pool, void *job)
 
     rc = -GP_RESOURCE_EXHAUSTED;
     pthread_mutex_lock(&pool->lock);
-    if (pool->waiting < GP_POOL_QUEUE_MAX && !pool->stop) {
-        pool->queue[(pool->first + pool->waiting) % GP_POOL_QUEUE_MAX] = job;
-        pool->waiting++;
+    if (atomic_load(&pool->waiting) < GP_POOL_QUEUE_MAX && !atomic_load(&pool->stop)) {
+        pool->queue[(pool->first + atomic_load(&pool->waiting)) % GP_POOL_QUEUE_MAX] = job;
+        atomic_fetch_add(&pool->waiting, 1);
         rc = 0;
     }
     wake = gp_pool_wants_thread(pool);
@@ -163,22 +181,19 @@ int gp_pool_submit(gp_pool_t *pool, void *job)
 
 bool gp_pool_enter(gp_pool_t *pool)
 {
-    bool entered;
-
-    pthread_mutex_lock(&pool->lock);
-    entered = pool->waiting == 0 && pool->running < pool->threads_n && !pool->stop;
-    if (entered) {
-        pool->running++;
-    }
-    pthread_mutex_unlock(&pool->lock);
-
-    return entered;
+    return atomic_load(&pool->waiting) == 0 && !atomic_load(&pool->stop) && gp_pool_run_one(pool);
 }
 
 
 void gp_pool_leave(gp_pool_t *pool)
 {
     bool wake;
+
+    /* in this order: whoever queues a job or waits for the end looks at running after it has said so */
+    atomic_fetch_sub(&pool->running, 1);
+    if (atomic_load(&pool->waiting) == 0 && !atomic_load(&pool->stop)) {
+        return;
+    }
 
     pthread_mutex_lock(&pool->lock);
     gp_pool_finished(pool);
@@ -196,7 +211,7 @@ unsigned gp_pool_busy(gp_pool_t *pool)
     unsigned n;
 
     pthread_mutex_lock(&pool->lock);
-    n = pool->waiting + pool->running;
+    n = atomic_load(&pool->waiting) + atomic_load(&pool->running);
     pthread_mutex_unlock(&pool->lock);
 
     return n;
@@ -214,12 +229,12 @@ bool gp_pool_drain(gp_pool_t *pool, uint64_t deadline_ms)
 
     rc = 0;
     pthread_mutex_lock(&pool->lock);
-    pool->stop = true;
+    atomic_store(&pool->stop, true);
     pthread_cond_broadcast(&pool->work);
-    while (pool->waiting + pool->running > 0 && rc == 0) {
+    while (atomic_load(&pool->waiting) + atomic_load(&pool->running) > 0 && rc == 0) {
         rc = pthread_cond_timedwait(&pool->idle, &pool->lock, &until);
     }
-    rc = pool->waiting + pool->running > 0;
+    rc = atomic_load(&pool->waiting) + atomic_load(&pool->running) > 0;
     pthread_mutex_unlock(&pool->lock);
 
     if (rc != 0) {
