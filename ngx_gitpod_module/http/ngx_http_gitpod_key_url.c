@@ -20,6 +20,7 @@ static char *ngx_http_gitpod_key_url_conf(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_gitpod_key_url_option(ngx_conf_t *cf, ngx_str_t *value,
     ngx_http_gitpod_key_url_conf_t *kcf);
+static ngx_int_t ngx_http_gitpod_key_url_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_gitpod_key_url_init_process(ngx_cycle_t *cycle);
 static void ngx_http_gitpod_key_url_exit_process(ngx_cycle_t *cycle);
 static void ngx_http_gitpod_key_url_forget(ngx_gitpod_zone_t *zone,
@@ -68,7 +69,7 @@ ngx_module_t  ngx_http_gitpod_key_url_module = {
     ngx_http_gitpod_key_url_commands,      /* module directives */
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
-    NULL,                                  /* init module */
+    ngx_http_gitpod_key_url_init_module,   /* init module */
     ngx_http_gitpod_key_url_init_process,  /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
@@ -159,6 +160,10 @@ ngx_http_gitpod_key_url_option(ngx_conf_t *cf, ngx_str_t *value,
         return text.len ? NGX_CONF_OK : "has no trusted_certificate";
     }
 
+    if (ngx_strncmp(value->data, "snapshot=", 9) == 0) {
+        return ngx_http_gitpod_key_file_conf(cf, &text, kcf);
+    }
+
     n = ngx_parse_time(&text, 0);
 
     if (ngx_strncmp(value->data, "interval=", 9) == 0
@@ -194,9 +199,38 @@ invalid:
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                        "invalid parameter \"%V\": it is interval= of 1s to "
                        "1d, again= of 500ms to 1h, grace= of 0 to 7d, stale= "
-                       "of 1s to 7d or trusted_certificate=", value);
+                       "of 1s to 7d, trusted_certificate= or snapshot=",
+                       value);
 
     return NGX_CONF_ERROR;
+}
+
+
+/* In the master: a start, or a zone that did not know of a URL until now. */
+
+static ngx_int_t
+ngx_http_gitpod_key_url_init_module(ngx_cycle_t *cycle)
+{
+    ngx_gitpod_key_url_t            *url;
+    ngx_http_gitpod_main_conf_t     *mcf;
+    ngx_http_gitpod_key_url_conf_t  *kcf;
+
+    mcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_gitpod_module);
+    kcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                              ngx_http_gitpod_key_url_module);
+
+    if (mcf == NULL || mcf->zone == NULL || kcf->file.len == 0) {
+        return NGX_OK;
+    }
+
+    url = ngx_gitpod_key_url(mcf->zone);
+
+    if (url->source == 0 && url->fetched == 0) {
+        ngx_gitpod_snapshot_keys(mcf->zone, &kcf->file, kcf->source,
+                                 kcf->stale, cycle->log);
+    }
+
+    return NGX_OK;
 }
 
 

@@ -22,6 +22,8 @@ typedef struct {
     ngx_msec_t                    again;        /* between two for a key */
     time_t                        grace;        /* a key left out counts on */
     time_t                        stale;        /* a set without news counts */
+    ngx_str_t                     file;         /* snapshot; len 0: none */
+    ngx_str_t                     file_new;     /* renamed when it is whole */
 } ngx_http_gitpod_key_url_conf_t;
 
 
@@ -39,6 +41,10 @@ ngx_int_t ngx_http_gitpod_key_wait(ngx_http_request_t *r,
 
 /* The key is there after all. */
 void ngx_http_gitpod_key_found(ngx_http_gitpod_ctx_t *ctx);
+
+/* snapshot=: a directory of its own, kept by the cache manager process. */
+char *ngx_http_gitpod_key_file_conf(ngx_conf_t *cf, ngx_str_t *dir,
+    ngx_http_gitpod_key_url_conf_t *kcf);
 
 
 extern ngx_module_t  ngx_http_gitpod_key_url_module;

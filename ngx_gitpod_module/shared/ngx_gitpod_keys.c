@@ -12,8 +12,6 @@ static gp_jose_keys_t  *ngx_gitpod_keys_parsed[NGX_GITPOD_KEY_SETS];
 static uint64_t         ngx_gitpod_keys_seq[NGX_GITPOD_KEY_SETS];
 
 
-static ngx_int_t ngx_gitpod_keys_copy(ngx_gitpod_key_text_t *set, u_char *text,
-    size_t *len, uint64_t *seq);
 static void ngx_gitpod_keys_write(ngx_gitpod_zone_t *zone,
     ngx_gitpod_key_text_t *set, ngx_str_t *text);
 
@@ -93,7 +91,7 @@ ngx_gitpod_keys_generation(ngx_gitpod_zone_t *zone)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_gitpod_keys_copy(ngx_gitpod_key_text_t *set, u_char *text, size_t *len,
     uint64_t *seq)
 {

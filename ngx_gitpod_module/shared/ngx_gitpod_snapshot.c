@@ -1,8 +1,9 @@
 
 /*
  * Snapshot files: what a start without Redis knows.  The services write them
- * (docs/contracts/redis.md), the master reads them before there are workers,
- * and at each reload; no worker touches a file.
+ * (docs/contracts/redis.md), that of a URL's keys a helper process of nginx;
+ * the master reads them before there are workers, and at each reload; no
+ * worker touches a file.
  *
  * A file is JSON, one value a line, each what a message of Redis would be.
  * The first line tells what the file is, when it was written and how many
@@ -26,8 +27,11 @@ typedef struct {
     ngx_array_t         *cidrs;
     ngx_log_t           *log;
     ngx_log_t            quiet;         /* the same, but for errors */
-    const char          *kind;          /* "routes" or "revocations" */
+    const char          *kind;          /* "routes", "revocations", "keys" */
+    const char          *from;          /* where else they come from */
+    time_t               max_age;
     unsigned             routes:1;
+    unsigned             keys:1;
     unsigned             head:1;        /* its first line is a good one */
     unsigned             cut:1;         /* its last line has no end */
     time_t               written;
@@ -37,6 +41,7 @@ typedef struct {
 } ngx_gitpod_snapshot_t;
 
 
+static ngx_uint_t ngx_gitpod_snapshot_current(ngx_gitpod_snapshot_t *snapshot);
 static ngx_int_t ngx_gitpod_snapshot_read(ngx_gitpod_snapshot_t *snapshot);
 static ngx_fd_t ngx_gitpod_snapshot_open(ngx_gitpod_snapshot_t *snapshot);
 static ngx_int_t ngx_gitpod_snapshot_lines(ngx_gitpod_snapshot_t *snapshot,
@@ -44,6 +49,8 @@ static ngx_int_t ngx_gitpod_snapshot_lines(ngx_gitpod_snapshot_t *snapshot,
 static u_char *ngx_gitpod_snapshot_split(ngx_gitpod_snapshot_t *snapshot,
     u_char *p, u_char *last);
 static void ngx_gitpod_snapshot_line(ngx_gitpod_snapshot_t *snapshot,
+    ngx_str_t *line);
+static ngx_int_t ngx_gitpod_snapshot_key_set(ngx_gitpod_snapshot_t *snapshot,
     ngx_str_t *line);
 static ngx_int_t ngx_gitpod_snapshot_head(ngx_gitpod_snapshot_t *snapshot,
     ngx_str_t *line);
@@ -64,6 +71,7 @@ ngx_gitpod_snapshot_routes(ngx_gitpod_zone_t *zone, ngx_str_t *path,
     snapshot.cidrs = cidrs;
     snapshot.log = log;
     snapshot.kind = "routes";
+    snapshot.from = "Redis";
     snapshot.routes = 1;
 
     /* with Redis its next complete reading sweeps */
@@ -94,7 +102,6 @@ void
 ngx_gitpod_snapshot_revocations(ngx_gitpod_zone_t *zone, ngx_str_t *path,
     time_t max_age, ngx_log_t *log)
 {
-    time_t                 now;
     ngx_gitpod_snapshot_t  snapshot;
 
     ngx_memzero(&snapshot, sizeof(ngx_gitpod_snapshot_t));
@@ -103,14 +110,14 @@ ngx_gitpod_snapshot_revocations(ngx_gitpod_zone_t *zone, ngx_str_t *path,
     snapshot.path = path;
     snapshot.log = log;
     snapshot.kind = "revocations";
+    snapshot.from = "Redis";
+    snapshot.max_age = max_age;
 
     if (ngx_gitpod_snapshot_read(&snapshot) != NGX_OK) {
         return;
     }
 
     /* what it has counts in any case, what it lacks must not */
-
-    now = ngx_time();
 
     if (!snapshot.head || snapshot.refused) {
         ngx_log_error(NGX_LOG_ERR, log, 0,
@@ -121,14 +128,12 @@ ngx_gitpod_snapshot_revocations(ngx_gitpod_zone_t *zone, ngx_str_t *path,
         return;
     }
 
-    if (now - snapshot.written > max_age
-        || snapshot.written - now > NGX_GITPOD_SNAPSHOT_AHEAD)
-    {
+    if (!ngx_gitpod_snapshot_current(&snapshot)) {
         ngx_log_error(NGX_LOG_WARN, log, 0,
                       "gitpod: \"%V\" was written %T s ago, and "
                       "gitpod_snapshot_max_age is %T s: until Redis told "
                       "all revocations no session is accepted",
-                      path, now - snapshot.written, max_age);
+                      path, ngx_time() - snapshot.written, max_age);
         return;
     }
 
@@ -136,7 +141,80 @@ ngx_gitpod_snapshot_revocations(ngx_gitpod_zone_t *zone, ngx_str_t *path,
 
     ngx_log_error(NGX_LOG_NOTICE, log, 0,
                   "gitpod: %uL revocations read from \"%V\", written %T s ago",
-                  snapshot.lines, path, now - snapshot.written);
+                  snapshot.lines, path, ngx_time() - snapshot.written);
+}
+
+
+void
+ngx_gitpod_snapshot_keys(ngx_gitpod_zone_t *zone, ngx_str_t *path,
+    uint64_t source, time_t max_age, ngx_log_t *log)
+{
+    ngx_int_t              rc;
+    ngx_gitpod_snapshot_t  snapshot;
+
+    ngx_memzero(&snapshot, sizeof(ngx_gitpod_snapshot_t));
+
+    snapshot.zone = zone;
+    snapshot.path = path;
+    snapshot.log = log;
+    snapshot.kind = "keys";
+    snapshot.from = "their URL";
+    snapshot.keys = 1;
+    snapshot.max_age = max_age;
+
+    rc = ngx_gitpod_snapshot_read(&snapshot);
+
+    if (rc == NGX_OK && snapshot.head && snapshot.lines == 1
+        && snapshot.refused == 0)
+    {
+        zone->key_url.source = source;
+        zone->key_url.fetched = snapshot.written;
+
+        ngx_log_error(NGX_LOG_NOTICE, log, 0,
+                      "gitpod: a key set read from \"%V\", fetched %T s ago; "
+                      "it counts for %T s more unless it is fetched again",
+                      path, ngx_time() - snapshot.written,
+                      snapshot.written + max_age - ngx_time());
+        return;
+    }
+
+    /* a set without a time would count for ever */
+
+    ngx_gitpod_keys_drop(zone, NGX_GITPOD_KEYS_FETCHED);
+
+    if (rc != NGX_OK) {
+        return;
+    }
+
+    if (!snapshot.head) {
+        ngx_log_error(NGX_LOG_ERR, log, 0,
+                      "gitpod: \"%V\" is no snapshot of keys: until they are "
+                      "fetched their tokens are refused with 503", path);
+
+    } else if (!ngx_gitpod_snapshot_current(&snapshot)) {
+        ngx_log_error(NGX_LOG_WARN, log, 0,
+                      "gitpod: \"%V\" was fetched %T s ago, and stale= of "
+                      "gitpod_key_set_url is %T s: until it is fetched again "
+                      "its tokens are refused with 503",
+                      path, ngx_time() - snapshot.written, max_age);
+
+    } else {
+        ngx_log_error(NGX_LOG_ERR, log, 0,
+                      "gitpod: \"%V\" has no usable key set: until it is "
+                      "fetched its tokens are refused with 503", path);
+    }
+}
+
+
+static ngx_uint_t
+ngx_gitpod_snapshot_current(ngx_gitpod_snapshot_t *snapshot)
+{
+    time_t  now;
+
+    now = ngx_time();
+
+    return now - snapshot->written <= snapshot->max_age
+           && snapshot->written - now <= NGX_GITPOD_SNAPSHOT_AHEAD;
 }
 
 
@@ -181,8 +259,9 @@ ngx_gitpod_snapshot_read(ngx_gitpod_snapshot_t *snapshot)
     {
         ngx_log_error(NGX_LOG_ERR, snapshot->log, 0,
                       "gitpod: \"%V\" was cut: it has %uL of %uL %s; the "
-                      "rest must come from Redis", snapshot->path,
-                      snapshot->lines, snapshot->promised, snapshot->kind);
+                      "rest must come from %s", snapshot->path,
+                      snapshot->lines, snapshot->promised, snapshot->kind,
+                      snapshot->from);
         return NGX_ERROR;
     }
 
@@ -209,7 +288,8 @@ ngx_gitpod_snapshot_open(ngx_gitpod_snapshot_t *snapshot)
 
         ngx_log_error(level, snapshot->log, err,
                       "gitpod: \"%V\" cannot be opened: %s must come "
-                      "from Redis", snapshot->path, snapshot->kind);
+                      "from %s", snapshot->path, snapshot->kind,
+                      snapshot->from);
         return NGX_INVALID_FILE;
     }
 
@@ -219,8 +299,9 @@ ngx_gitpod_snapshot_open(ngx_gitpod_snapshot_t *snapshot)
     {
         ngx_log_error(NGX_LOG_ERR, snapshot->log, 0,
                       "gitpod: \"%V\" is no file of at most %d bytes: %s "
-                      "must come from Redis", snapshot->path,
-                      NGX_GITPOD_SNAPSHOT_MAX, snapshot->kind);
+                      "must come from %s", snapshot->path,
+                      NGX_GITPOD_SNAPSHOT_MAX, snapshot->kind,
+                      snapshot->from);
 
         (void) ngx_close_file(fd);
 
@@ -249,7 +330,8 @@ ngx_gitpod_snapshot_lines(ngx_gitpod_snapshot_t *snapshot, ngx_fd_t fd,
         if (n == -1) {
             ngx_log_error(NGX_LOG_ERR, snapshot->log, ngx_errno,
                           "gitpod: \"%V\" cannot be read: %s must come "
-                          "from Redis", snapshot->path, snapshot->kind);
+                          "from %s", snapshot->path, snapshot->kind,
+                          snapshot->from);
             return NGX_ERROR;
         }
 
@@ -327,6 +409,9 @@ ngx_gitpod_snapshot_line(ngx_gitpod_snapshot_t *snapshot, ngx_str_t *line)
     if (snapshot->routes) {
         rc = ngx_gitpod_route_feed(snapshot->zone, NULL, line,
                                    snapshot->cidrs, log);
+    } else if (snapshot->keys) {
+        rc = ngx_gitpod_snapshot_key_set(snapshot, line);
+
     } else {
         rc = ngx_gitpod_revocation_message(snapshot->zone, line, log);
     }
@@ -334,6 +419,22 @@ ngx_gitpod_snapshot_line(ngx_gitpod_snapshot_t *snapshot, ngx_str_t *line)
     if (rc != NGX_OK) {
         snapshot->refused++;
     }
+}
+
+
+/* One, not too old: of anything else nothing is used. */
+
+static ngx_int_t
+ngx_gitpod_snapshot_key_set(ngx_gitpod_snapshot_t *snapshot, ngx_str_t *line)
+{
+    if (!snapshot->head || snapshot->lines != 1
+        || !ngx_gitpod_snapshot_current(snapshot))
+    {
+        return NGX_DECLINED;
+    }
+
+    return ngx_gitpod_keys_feed(snapshot->zone, NGX_GITPOD_KEYS_FETCHED, line,
+                                snapshot->log);
 }
 
 

@@ -264,6 +264,10 @@ void ngx_gitpod_snapshot_routes(ngx_gitpod_zone_t *zone, ngx_str_t *path,
 void ngx_gitpod_snapshot_revocations(ngx_gitpod_zone_t *zone,
     ngx_str_t *path, time_t max_age, ngx_log_t *log);
 
+/* While nothing was fetched yet.  source: hash of the URL. */
+void ngx_gitpod_snapshot_keys(ngx_gitpod_zone_t *zone, ngx_str_t *path,
+    uint64_t source, time_t max_age, ngx_log_t *log);
+
 
 /* feeding the tables; texts are JSON, from Redis or a snapshot */
 
@@ -308,6 +312,10 @@ ngx_uint_t ngx_gitpod_flag_expired(void *flag);
 ngx_int_t ngx_gitpod_keys_feed(ngx_gitpod_zone_t *zone,
     ngx_gitpod_key_set_e set, ngx_str_t *text, ngx_log_t *log);
 void ngx_gitpod_keys_drop(ngx_gitpod_zone_t *zone, ngx_gitpod_key_set_e set);
+
+/* The text of a set, in set->max bytes; NGX_AGAIN: it moves too fast. */
+ngx_int_t ngx_gitpod_keys_copy(ngx_gitpod_key_text_t *set, u_char *text,
+    size_t *len, uint64_t *seq);
 
 /* Frees what this process parsed. */
 void ngx_gitpod_keys_done(void);

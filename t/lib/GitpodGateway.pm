@@ -333,7 +333,7 @@ sub check_conf {
 
 sub worker_pids {
     my ($self) = @_;
-    return map { /(\d+)/ ? $1 : () } `ps -o pid= --ppid $self->{nginx_pid}`;
+    return map { /(\d+) nginx: worker/ ? $1 : () } `ps -o pid=,args= --ppid $self->{nginx_pid}`;
 }
 
 sub metrics {

@@ -16,7 +16,7 @@ my $kept = $s->create("$git/acme/a.git");
 $s->wait_phase($kept, 'PHASE_RUNNING');
 $s->inside($kept, 'echo precious > /workspace/a/work.txt');
 
-sub worker_pid { return (split /\n/, qx(pgrep -P @{[ $s->service_pid('nginx') ]}))[0] }
+sub worker_pid { return (split /\n/, qx(pgrep -f '^nginx: worker' -P @{[ $s->service_pid('nginx') ]}))[0] }
 sub conmon_pid { my ($id) = @_; my $c = $s->container($id) or return; return (split /\n/, qx(pgrep -f 'conmon.*$c'))[0] }
 sub editor_pid { my ($id) = @_; my ($rc, $pid) = $s->podman('inspect', '-f', '{{.State.Pid}}', $s->container($id) // 'none'); return if $rc; chomp $pid; return (split /\n/, qx(pgrep -P $pid -f entry.js))[0] }
 
