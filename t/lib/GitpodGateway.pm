@@ -18,12 +18,12 @@ use IO::Select;
 use IO::Socket::INET;
 use IO::Socket::UNIX;
 use JSON::PP;
-use MIME::Base64 qw(encode_base64url decode_base64url);
 use POSIX qw(:sys_wait_h);
 use Socket qw(SOCK_STREAM SOMAXCONN);
 use Test::More;
 use Time::HiRes qw(time sleep);
 use GitpodTest ();
+use parent 'GitpodKeys';
 
 use constant DEADLINE_S => 15;
 
@@ -577,79 +577,6 @@ sub put_token {
 }
 
 sub drop_token { my ($self, $token) = @_; unlink "$self->{dir}/token-" . sha256_hex($token) }
-
-# ---- keys and tokens, made by openssl ----
-
-sub new_key {
-    my ($self, $kid) = @_;
-    my $file = "$self->{dir}/$kid.pem";
-    system("openssl ecparam -name prime256v1 -genkey -noout -out '$file' 2>/dev/null") == 0 or die 'openssl';
-    my $der = `openssl ec -in '$file' -pubout -outform DER 2>/dev/null`;
-    my $point = substr $der, -64;
-    return {
-        kid => $kid, file => $file,
-        jwk => { kty => 'EC', crv => 'P-256', alg => 'ES256', use => 'sig', kid => $kid,
-            x => encode_base64url(substr $point, 0, 32), y => encode_base64url(substr $point, 32) },
-    };
-}
-
-sub write_keys {
-    my ($self, @keys) = @_;
-    $self->{jwks} = $JSON->encode({ keys => [map { $_->{jwk} } @keys] });
-    spew("$self->{state}/keys/jwks.json", $self->{jwks});
-}
-
-sub publish_keys {
-    my ($self, @keys) = @_;
-    $self->write_keys(@keys);
-    $self->redis('SET', 'gitpod:keys', $self->{jwks});
-    $self->redis('PUBLISH', 'gitpod:keys:changes', $self->{jwks});
-}
-
-sub sign {
-    my ($self, $key, $text) = @_;
-    my $in = "$self->{dir}/sign-$$";
-    spew($in, $text);
-    my $der = `openssl dgst -sha256 -sign '$key->{file}' '$in'`;
-    unlink $in;
-    my ($r, $s) = $der =~ /^\x30.\x02(.)/s ? () : die 'signature';
-    my $at = 3;
-    my @half;
-    for (1, 2) {
-        my $length = ord substr $der, $at, 1;
-        my $number = substr $der, $at + 1, $length;
-        $number =~ s/^\0+//;
-        push @half, ("\0" x (32 - length $number)) . $number;
-        $at += $length + 2;
-    }
-    return join '', @half;
-}
-
-# claims in, token out; option header, key, signature replace what is normal
-sub jwt {
-    my ($self, $claims, %option) = @_;
-    my $key = $option{key} // $self->{key};
-    my $header = $option{header} // { alg => 'ES256', typ => 'JWT', kid => $key->{kid} };
-    my $text = join '.', map { encode_base64url($JSON->encode($_)) } $header, $claims;
-    return $text . '.' . ($option{signature} // encode_base64url($self->sign($key, $text)));
-}
-
-sub session_claims {
-    my ($self, %claim) = @_;
-    my $now = int time;
-    return { iss => $self->{domain}, aud => 'gitpod-session', sub => $self->{owner}, sid => 'session-1', iat => $now, exp => $now + 3600, %claim };
-}
-
-sub session_token { my ($self, %claim) = @_; return $self->jwt($self->session_claims(%claim)) }
-
-sub workspace_claims {
-    my ($self, %claim) = @_;
-    my $host = delete $claim{host};
-    my $now = int time;
-    return { iss => $self->{domain}, aud => $host, sub => $self->{owner}, sid => 'session-1', iat => $now, exp => $now + 3600, %claim };
-}
-
-sub workspace_token { my ($self, %claim) = @_; return $self->jwt($self->workspace_claims(%claim)) }
 
 # ---- routes and revocations, as their writers publish them ----
 
