@@ -22,10 +22,10 @@
 #include "ngx_http_gitpod_request.h"
 
 
-#define NGX_HTTP_GITPOD_CLAIMS_SETS   256     /* x 4 tokens, x 1.5 KB */
+#define NGX_HTTP_GITPOD_CLAIMS_SETS   256     /* x 4 tokens, x 1.7 KB */
 #define NGX_HTTP_GITPOD_CLAIMS_WAYS   4
 #define NGX_HTTP_GITPOD_CLAIMS_TEXT   400     /* bytes of aud, sub, sid, ws */
-#define NGX_HTTP_GITPOD_CLAIMS_TOKEN  1024    /* bytes; longer: not kept */
+#define NGX_HTTP_GITPOD_CLAIMS_TOKEN  1280    /* bytes; longer: not kept */
 #define NGX_HTTP_GITPOD_CLAIMS_TAIL   32      /* bytes of signature hashed */
 
 
@@ -239,8 +239,10 @@ ngx_http_gitpod_claims_verify(ngx_http_request_t *r, gp_jose_keys_t *keys,
     gp_jose_claims_t                     found;
     ngx_http_gitpod_request_srv_conf_t  *gscf;
 
-    rc = gp_jose_verify(keys, GP_JOSE_ES256, (char *) token->data, token->len,
-                        &found);
+    /* which of them is the key's, never the token's to say */
+
+    rc = gp_jose_verify(keys, GP_JOSE_ES256|GP_JOSE_RS256,
+                        (char *) token->data, token->len, &found);
 
     if (rc != 0) {
         return rc == GP_JOSE_NO ? NGX_DECLINED : NGX_ERROR;

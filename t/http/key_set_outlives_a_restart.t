@@ -13,7 +13,7 @@ my $g = GitpodGateway->new(
     start => 0, daemon => 1,
     edit => sub { my ($name, $text) = @_; $text =~ s{^gitpod_key_set_url \S+ grace=0 (snapshot=\S+);}{gitpod_key_set_url http://127.0.0.1:$port/keys $options $1;}m if $name eq 'nginx_feed.conf'; return $text });
 my $d = $g->{domain};
-my %key = map { $_ => $g->new_key($_) } qw(key-a key-b);
+my %key = ('key-a' => $g->new_key('key-a'), 'key-b' => $g->new_key('key-b', 2048));
 my ($dir, $issuer) = "$g->{state}/gateway";
 
 sub set { return $GitpodGateway::JSON->encode({ keys => [map { ref $_ ? $_ : $key{$_}{jwk} } @_] }) }
