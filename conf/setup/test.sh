@@ -154,6 +154,7 @@ cmd_fuzz() {
 }
 
 compile_fuzz() {
+    "$TOP/ngx_gitpod_module/build-module.sh" "$BUILD" # nginx's headers need what its configure found
     [ -f "$BUILD/fuzz/build.ninja" ] ||
         CC=clang meson setup "$BUILD/fuzz" "$TOP" -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
     ninja -C "$BUILD/fuzz" fuzz

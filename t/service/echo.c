@@ -108,18 +108,16 @@ static int echo_watch(gp_call_t *call, const ProtobufCMessage *msg, gp_stream_t 
 
 static int echo_form(gp_call_t *call, gp_http_reply_t *reply, gp_err_t *err)
 {
-    const char *cookie, *text;
-    int n;
+    const char *text;
 
     (void) err;
     text = gp_call_query(call, "text");
-    cookie = gp_call_cookie(call, "gp_session", &n);
     gp_http_reply_header(call, reply, "Set-Cookie", "a=1");
     gp_http_reply_header(call, reply, "Set-Cookie", "b=2");
     gp_http_reply_header(call, reply, "X-Bad", "a\r\nX-Injected: 1");
     reply->status = 201;
     reply->content_type = "text/plain";
-    reply->body = gp_arena_printf(call->arena, "text=%s cookie=%s n=%d", text ? text : "(none)", cookie ? cookie : "(none)", n);
+    reply->body = gp_arena_printf(call->arena, "text=%s", text ? text : "(none)");
     reply->body_len = strlen(reply->body);
 
     return 0;

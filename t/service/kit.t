@@ -236,15 +236,14 @@ subtest 'the first bytes of a connection' => sub {
 };
 
 subtest 'plain paths' => sub {
-    my $res = FastCgi->call($sock, { GITPOD_PATH => '/form', REQUEST_METHOD => 'GET', QUERY_STRING => 'x=1&text=a%20b%2Bc+d',
-        HTTP_COOKIE => 'other=1; gp_session=one; gp_session=two' });
+    my $res = FastCgi->call($sock, { GITPOD_PATH => '/form', REQUEST_METHOD => 'GET', QUERY_STRING => 'x=1&text=a%20b%2Bc+d' });
     is $res->{status}, 201, 'the handler chooses the status';
-    is $res->{body}, 'text=a b+c d cookie=one n=2', 'query and cookies are decoded and counted';
+    is $res->{body}, 'text=a b+c d', 'the query is decoded';
     is_deeply [ header($res, 'Set-Cookie') ], [ 'a=1', 'b=2' ], 'a header may come twice, in order';
     is_deeply [ header($res, 'X-Injected'), header($res, 'X-Bad') ], [], 'a value with a line end is dropped';
     $res = FastCgi->call($sock, { GITPOD_PATH => '/form', CONTENT_TYPE => 'application/x-www-form-urlencoded' }, 'text=from+form');
-    like $res->{body}, qr/^text=from form /, 'form fields are found too';
-    like(FastCgi->call($sock, { GITPOD_PATH => '/form', REQUEST_METHOD => 'GET', QUERY_STRING => 'text=%00' })->{body}, qr/^text=\(none\)/,
+    like $res->{body}, qr/^text=from form$/, 'form fields are found too';
+    like(FastCgi->call($sock, { GITPOD_PATH => '/form', REQUEST_METHOD => 'GET', QUERY_STRING => 'text=%00' })->{body}, qr/^text=\(none\)$/,
         'a NUL is no text');
     error_is(FastCgi->call($sock, { GITPOD_PATH => '/page', REQUEST_METHOD => 'PUT' }), 405, 'unimplemented', qr/takes GET/, 'wrong method');
     is length FastCgi->call($sock, { GITPOD_PATH => '/page', REQUEST_METHOD => 'GET' })->{body}, 512, 'a page';

@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "core/code.h"
 #include "core/contract.h"
-#include "core/hex.h"
+#include "rpc/form.h"
 #include "rpc/internal.h"
 
 /* A call is the first member of its exchange. */
@@ -81,58 +81,6 @@ void gp_http_reply_header(gp_call_t *call, gp_http_reply_t *reply, const char *n
 }
 
 
-/* Percent-decoding of a form field: '+' is a space. NULL: a bad escape or a NUL. */
-static char *gp_query_decode(gp_arena_t *arena, const char *text, size_t len)
-{
-    uint8_t byte;
-    char *out;
-    size_t i, n;
-
-    out = gp_arena_alloc(arena, len + 1);
-    n = 0;
-    for (i = 0; i < len; i++) {
-        if (text[i] == '+') {
-            out[n++] = ' ';
-            continue;
-        }
-        if (text[i] != '%') {
-            out[n++] = text[i];
-            continue;
-        }
-
-        if (len - i < 3 || gp_hex_decode(text + i + 1, 2, &byte) != 0 || byte == 0) {
-            return NULL;
-        }
-        out[n++] = (char) byte;
-        i += 2;
-    }
-    out[n] = '\0';
-
-    return out;
-}
-
-
-/* The field of that name in "a=b&c=d". Names are compared as they are written. */
-static char *gp_query_find(gp_arena_t *arena, const char *text, size_t len, const char *name)
-{
-    const char *end, *stop, *equal;
-    size_t name_len;
-
-    name_len = strlen(name);
-    for (end = text + len; text < end; text = stop + 1) {
-        stop = memchr(text, '&', (size_t) (end - text));
-        stop = stop ? stop : end;
-        equal = memchr(text, '=', (size_t) (stop - text));
-
-        if (equal != NULL && (size_t) (equal - text) == name_len && memcmp(text, name, name_len) == 0) {
-            return gp_query_decode(arena, equal + 1, (size_t) (stop - equal - 1));
-        }
-    }
-
-    return NULL;
-}
-
-
 char *gp_call_query(const gp_call_t *call, const char *name)
 {
     static const char form[] = "application/x-www-form-urlencoded";
@@ -142,7 +90,7 @@ char *gp_call_query(const gp_call_t *call, const char *name)
     char *value;
     size_t len;
 
-    value = gp_query_find(call->arena, call->query, strlen(call->query), name);
+    value = gp_form_find(call->arena, call->query, strlen(call->query), name);
     if (value != NULL) {
         return value;
     }
@@ -154,32 +102,5 @@ char *gp_call_query(const gp_call_t *call, const char *name)
 
     body = gp_call_body(call, &len);
 
-    return gp_query_find(call->arena, body, len, name);
-}
-
-
-const char *gp_call_cookie(const gp_call_t *call, const char *name, int *ret_n)
-{
-    const char *p, *end, *value;
-    size_t name_len;
-
-    *ret_n = 0;
-    value = NULL;
-    name_len = strlen(name);
-    p = gp_call_param(call, "HTTP_COOKIE");
-
-    while (p != NULL && *p != '\0') {
-        p += strspn(p, "; \t");
-        end = p + strcspn(p, ";");
-
-        if ((size_t) (end - p) > name_len && p[name_len] == '=' && memcmp(p, name, name_len) == 0) {
-            *ret_n += 1;
-            if (value == NULL) {
-                value = gp_arena_strndup(call->arena, p + name_len + 1, (size_t) (end - p) - name_len - 1);
-            }
-        }
-        p = end;
-    }
-
-    return value;
+    return gp_form_find(call->arena, body, len, name);
 }

@@ -88,8 +88,6 @@ void gp_http_reply_header(gp_call_t *call, gp_http_reply_t *reply, const char *n
 const void *gp_call_body(const gp_call_t *call, size_t *ret_len);
 /* A query (or form) field, percent-decoded into the arena, or NULL. */
 char *gp_call_query(const gp_call_t *call, const char *name);
-/* A cookie value, or NULL; *ret_n the number of cookies of that name. */
-const char *gp_call_cookie(const gp_call_t *call, const char *name, int *ret_n);
 
 typedef int (*gp_http_pt)(gp_call_t *call, gp_http_reply_t *reply, gp_err_t *err);
 
