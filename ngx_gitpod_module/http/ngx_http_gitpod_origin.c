@@ -2,7 +2,9 @@
 /*
  * The Origin rule.  A cookie is sent by the browser whoever asked for it, so
  * with a cookie as the credential an Upgrade, or a request that changes
- * something, must come from a page of the same origin.
+ * something, must come from a page of the same origin.  In mode port it holds
+ * for whatever a page of another listener asks for: its preflight was answered
+ * before anybody looked whose that is.
  */
 
 
@@ -17,6 +19,8 @@
 
 static ngx_uint_t ngx_http_gitpod_origin_host(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_str_t *host);
+static ngx_uint_t ngx_http_gitpod_origin_place(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, gp_host_t *place);
 
 
 /*
@@ -61,10 +65,12 @@ ngx_http_gitpod_origin_host(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
 ngx_int_t
 ngx_http_gitpod_origin_check(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx)
 {
+    gp_host_t  place;
     ngx_str_t  host;
 
     if (!ctx->upgrade
-        && (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_OPTIONS)))
+        && (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_OPTIONS))
+        && !(ctx->listener && ngx_http_gitpod_origin_place(r, ctx, &place)))
     {
         return NGX_OK;
     }
@@ -101,17 +107,40 @@ ngx_uint_t
 ngx_http_gitpod_origin_sibling(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx)
 {
-    gp_host_t  parsed;
+    gp_host_t  place;
+
+    return ctx->workspace_id.len
+           && ngx_http_gitpod_origin_place(r, ctx, &place)
+           && place.id_len == ctx->workspace_id.len
+           && ngx_memcmp(place.id, ctx->workspace_id.data, place.id_len) == 0;
+}
+
+
+/*
+ * May its preflight be answered with yes?  In mode port only the table knows
+ * which listeners are of one workspace, so the answer would tell: there it is
+ * enough to be a page of any.
+ */
+
+ngx_uint_t
+ngx_http_gitpod_origin_may_ask(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx)
+{
+    gp_host_t  place;
+
+    return ctx->listener ? ngx_http_gitpod_origin_place(r, ctx, &place)
+                         : ngx_http_gitpod_origin_sibling(r, ctx);
+}
+
+
+/* Is it a page of a workspace, and of which? */
+
+static ngx_uint_t
+ngx_http_gitpod_origin_place(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, gp_host_t *place)
+{
     ngx_str_t  host;
 
-    if (ctx->workspace_id.len == 0
-        || !ngx_http_gitpod_origin_host(r, ctx, &host)
-        || ngx_http_gitpod_place(r, ctx, &host, &parsed) != NGX_OK)
-    {
-        return 0;
-    }
-
-    return parsed.id_len == ctx->workspace_id.len
-           && ngx_memcmp(parsed.id, ctx->workspace_id.data, parsed.id_len)
-              == 0;
+    return ngx_http_gitpod_origin_host(r, ctx, &host)
+           && ngx_http_gitpod_place(r, ctx, &host, place) == NGX_OK;
 }

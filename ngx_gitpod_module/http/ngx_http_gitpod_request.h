@@ -307,6 +307,8 @@ ngx_int_t ngx_http_gitpod_origin_check(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
 ngx_uint_t ngx_http_gitpod_origin_sibling(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
+ngx_uint_t ngx_http_gitpod_origin_may_ask(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
 
 /* reply: each returns what the phase handler returns */
 

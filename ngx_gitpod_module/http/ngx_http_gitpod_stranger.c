@@ -7,7 +7,8 @@
  * theirs with it, so a private port's application does not get to see it.
  * With gitpod_preflight pages of the same workspace are allowed here what the
  * application decides about the request itself, which has to bring its
- * credential.
+ * credential.  In mode port all listeners answer alike, since nobody is to be
+ * told what they are.
  */
 
 
@@ -89,31 +90,23 @@ ngx_http_gitpod_stranger(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
 }
 
 
-/*
- * NGX_DECLINED: it is none, or none is answered here.  In mode port only the
- * table knows which listeners are of one workspace, so an answer would tell.
- */
+/* NGX_DECLINED: it is none, or none is answered here. */
 
 static ngx_int_t
 ngx_http_gitpod_preflight(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx)
 {
     ngx_http_gitpod_preflight_t          pf;
     ngx_http_gitpod_request_loc_conf_t  *glcf;
-    ngx_http_gitpod_request_srv_conf_t  *gscf;
 
     glcf = ngx_http_get_module_loc_conf(r, ngx_http_gitpod_request_module);
 
-    gscf = ngx_http_get_module_srv_conf(r, ngx_http_gitpod_request_module);
-
-    if (!glcf->preflight || gscf->mode == NGX_HTTP_GITPOD_MODE_PORT
-        || !ngx_http_gitpod_preflight_read(r, ctx, &pf))
-    {
+    if (!glcf->preflight || !ngx_http_gitpod_preflight_read(r, ctx, &pf)) {
         return NGX_DECLINED;
     }
 
     ngx_http_gitpod_ctx_refuse(ctx, "preflight");
 
-    if (!ngx_http_gitpod_origin_sibling(r, ctx)) {
+    if (!ngx_http_gitpod_origin_may_ask(r, ctx)) {
         ngx_gitpod_count(ctx->zone, NGX_GITPOD_N_ORIGIN_REFUSED);
 
         return ngx_http_gitpod_reply_error(r, NGX_HTTP_FORBIDDEN,
@@ -134,7 +127,8 @@ ngx_http_gitpod_preflight_read(ngx_http_request_t *r,
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
 
-    if (r->method != NGX_HTTP_OPTIONS || ctx->port == 0
+    if (r->method != NGX_HTTP_OPTIONS
+        || (ctx->port == 0 && ctx->listener == 0)
         || ctx->origin.len == 0 || ctx->owner_token.data
         || ctx->cookies[NGX_HTTP_GITPOD_COOKIE_WORKSPACE].data)
     {

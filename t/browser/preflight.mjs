@@ -5,15 +5,16 @@ import path from 'node:path';
 
 const require = createRequire(path.join(path.dirname(new URL(import.meta.url).pathname), '../../dashboard/package.json'));
 const { chromium } = require('playwright-core');
-const [what, address, gateway, front, back, domain, session, profile] = process.argv.slice(2);
+const [what, domain, session, profile, address, front, back, other] = process.argv.slice(2);
 const ok = (good, text) => console.log(`${good ? '' : 'not '}ok - ${text}`);
-const url = (host) => `http://${host}:${gateway}`;
+const url = (host) => `http://${host}`;
 
 // The program of the page, and the API that it calls: it allows that page, as such programs do.
 const preflights = [];
+const requests = [];
 const page = createServer((req, res) => { res.setHeader('Content-Type', 'text/html'); res.end('<!doctype html><title>front</title>'); });
 const api = createServer((req, res) => {
-    if (req.method === 'OPTIONS') preflights.push(req.url);
+    (req.method === 'OPTIONS' ? preflights : requests).push(req.url);
     res.setHeader('Access-Control-Allow-Origin', url(front));
     res.setHeader('Access-Control-Allow-Credentials', 'true');
     res.setHeader('Content-Type', 'application/json');
@@ -49,7 +50,8 @@ try {
     } else {
         ok(await open(front), 'the page is entered by the hand-off');
         let r = await call(back, 'PUT', '/early');
-        ok(r.status === 401 && r.json.code === 'unauthenticated', `a port that was not entered: the page may read why not (${JSON.stringify(r)})`);
+        if (other) ok(/Failed to fetch/.test(r.error ?? ''), `a port that was not entered is not reached (${JSON.stringify(r)})`);
+        else ok(r.status === 401 && r.json.code === 'unauthenticated', `a port that was not entered: the page may read why not (${JSON.stringify(r)})`);
         ok(await open(back) && await open(front), 'it is entered');
         for (const method of ['PUT', 'DELETE', 'PATCH']) {
             r = await call(back, method, '/item');
@@ -59,6 +61,14 @@ try {
         r = await call(back, 'GET', '/item');
         ok(r.json?.method === 'GET', 'GET with a header of its own');
         ok(preflights.length === 0, 'no preflight reached the program');
+        if (other) {
+            const before = requests.length;
+            ok(await open(other), 'a public page of another workspace, in the same browser');
+            for (const method of ['PUT', 'GET']) {
+                r = await call(back, method, '/item');
+                ok(/Failed to fetch/.test(r.error ?? '') && requests.length === before, `its ${method} does not reach the program (${JSON.stringify(r)})`);
+            }
+        }
     }
 } catch (e) {
     ok(false, `stuck: ${String(e).split('\n').slice(0, 3).join(' ')}`);

@@ -111,12 +111,25 @@ is(on($edit, 'upgrade', '/', Cookie => $cookie{$edit}, Origin => origin($edit))-
 is(on($edit, 'upgrade', '/', Cookie => $cookie{$edit}, Origin => origin($other))->{status}, 403, 'not for a page of another workspace');
 
 # which listeners are of one workspace is not told to who only says where it comes from
-for my $case ([$app, $edit], [$app, $public], [$app, $other], [$edit, $app], [$free, $app], [$other, $app]) {
+sub preflight { my ($to, $origin) = @_; return on($to, 'request', 'OPTIONS', '/', [Origin => $origin, 'Access-Control-Request-Method' => 'PUT', 'Access-Control-Request-Headers' => 'x-own']) }
+sub cors { my ($r) = @_; return join ' ', $r->{status}, map { $r->{headers}{"access-control-allow-$_"} // '-' } qw(origin credentials methods headers) }
+for my $case ([$app, $edit], [$app, $public], [$app, $other], [$app, $free], [$edit, $app], [$free, $app], [$other, $app]) {
     my ($to, $from) = @$case;
-    is(on($to, 'request', 'OPTIONS', '/', [Origin => origin($from), 'Access-Control-Request-Method' => 'PUT'])->{status}, 401, "a preflight to $to from a page of $from: 401");
+    is(cors(preflight($to, origin($from))), '204 ' . origin($from) . ' true PUT x-own', "a preflight to $to from a page of $from: a page of W may ask");
     my $r = on($to, 'get', '/', Origin => origin($from), 'Sec-Fetch-Mode' => 'cors');
     is(join(' ', map { $r->{headers}{"access-control-allow-$_"} // '-' } 'origin', 'credentials') . " $r->{status}", '* - 401', 'nor by who may read the refusal');
 }
+
+is(cors(preflight($_->[0], $_->[1])), '403 * - - -', "not to $_->[0] from $_->[1]")
+    for map { my $to = $_; map { [$to, $_] } "http://$w", "http://$w:$app/", "https://$w:$app", "http://$d:$g->{port}", "http://x$w:$app", 'http://evil.test', 'null' } $app, $edit, $free, $other;
+like(preflight($public, 'http://evil.test')->{json}{name}, qr/3001/, 'a public port\'s application decides itself');
+# but the request itself is judged by whose the page is, whatever its method
+for my $case ([$app, $edit, 200], [$app, $public, 200], [$app, $other, 403], [$app, $free, 403], [$edit, $edit, 200], [$edit, $app, 403], [$edit, $other, 403]) {
+    my ($to, $from, $want) = @$case;
+    is(on($to, 'request', $_, '/', [Cookie => $cookie{$to}, Origin => origin($from), 'X-Own' => 1])->{status}, $want, "$_ to $to from a page of $from: $want") for qw(GET HEAD OPTIONS);
+    is(on($to, 'get', '/', @owner, Origin => origin($from))->{status}, 200, 'the owner\'s token is sent on purpose');
+}
+is(on($app, 'get', '/', Cookie => $cookie{$app}, Origin => $_)->{status}, 200, "a GET from $_ is as in mode host") for "http://$d:$g->{port}", 'null', 'http://evil.test';
 
 # service workers outlive the workspace: none for all of a listener
 is(on($app, 'get', $_->[0], Cookie => $cookie{$app}, 'Service-Worker' => 'script')->{status}, $_->[1], "a service worker at $_->[0]: $_->[1]") for ['/sw.js', 403], ['//sw.js', 403], ['/app/sw.js', 200];
