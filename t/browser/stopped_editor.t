@@ -15,7 +15,7 @@ $s->wait_phase($id, 'PHASE_RUNNING');
 
 local $ENV{GP_LINK} = $s->{link};
 local $ENV{GP_START} = "$s->{url}/start/";
-local $ENV{GP_EDITOR} = "$s->{scheme}://$id.$s->{workspace_domain}:$s->{env}{GITPOD_PORT}/";
+local $ENV{GP_EDITOR} = $s->workspace_url($id);
 local $ENV{GP_SCREENSHOTS} = $ENV{GITPOD_SCREENSHOTS};
 local $ENV{GP_PROFILE} = "$s->{dir}/chromium";
 

@@ -62,16 +62,23 @@ is($s->rpc('GetWorkspace', { workspaceId => 'acme-none-abcdefgh' })->{status}, 4
 is($s->rpc('GetWorkspace', { workspaceId => '../../etc' })->{status}, 400, 'malformed workspace id: 400');
 
 # ---- hosts ----
-my $port = $s->{env}{GITPOD_PORT};
 my $W = $s->{workspace_domain};
-for my $case (["a.$good.$W", 404], [uc("$good.$W"), 401], ["$good.$W.", [400, 404]], ["99999-$good.$W", [400, 404]], ["0-$good.$W", [400, 404]], ["22999-$good.$W", [400, 404]],
-    ["abc-$good.$W", 401], ['a' x 300 . ".$W", [400, 404]], ["$good.$W:99999", [400, 401, 404]], ["$good.$W:port", [400, 404]], ['', [400]], ["nobody-home-abcdefgh.$W", 401], ["example.com", 404], ["$good.$W\@evil", [400, 404]]) {
-    my ($host, $want) = @$case;
-    my $sock = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port, Timeout => 10) or die $!;
+my ($editor, $nobodys) = map { $s->gateway_port($_) } $good, 'amber-fox-k3j9x2m1';
+my @hosts = $s->{mode} eq 'host'
+    ? (["a.$good.$W", 404], [uc("$good.$W"), 401], ["$good.$W.", [400, 404]], ["99999-$good.$W", [400, 404]], ["0-$good.$W", [400, 404]], ["22999-$good.$W", [400, 404]],
+        ["abc-$good.$W", 401], ['a' x 300 . ".$W", [400, 404]], ["$good.$W:99999", [400, 401, 404]], ["$good.$W:port", [400, 404]], ['', [400]], ["nobody-home-abcdefgh.$W", 401],
+        ["example.com", 404], ["$good.$W\@evil", [400, 404]])
+    # The listener says which workspace it is; of Host only W counts, and there is nothing below W.
+    : (["$W:$editor", 401], [uc("$W:$editor"), 401], ["$W:$nobodys", 401], ["$W:1", 401], ["$W:$nobodys", 401, $nobodys], ["$W:$editor", 401, $nobodys],
+        ["$W:$editor", 404, $s->{env}{GITPOD_PORT}], ["$W.:$editor", 400], ["$good.$W:$editor", 404], ["3000-$good.$W:$editor", 404], ["$s->{domain}:$editor", 404],
+        ['a' x 300 . ".$W", [400, 404]], ["$W:99999", 400], ["$W:port", 400], ['', 400], ["example.com", 404], ["$W\@evil", [400, 404]]);
+for my $case (@hosts) {
+    my ($host, $want, $port) = @$case;
+    my $sock = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port // $editor, Timeout => 10) or die $!;
     print $sock "GET /healthz HTTP/1.1\r\nHost: $host\r\nConnection: close\r\n\r\n";
     my $line = <$sock> // '';
     my ($status) = $line =~ m{^HTTP/1.1 (\d+)};
-    ok((grep { ($status // 0) == $_ } ref $want ? @$want : $want), sprintf "Host '%s': %s", substr($host, 0, 60), $status // 'closed');
+    ok((grep { ($status // 0) == $_ } ref $want ? @$want : $want), sprintf "Host '%s'%s: %s", substr($host, 0, 60), $port ? " at $port" : '', $status // 'closed');
 }
 
 # ---- requests ----

@@ -37,6 +37,8 @@ ok(!reaches($one, $gateway, $port), 'a workspace does not reach a service of the
 ok(!reaches($one, $gateway, $s->{env}{GITPOD_PROBE_PORT}), 'nor the probe port');
 ok(!reaches($one, $gateway, 22), 'nor ssh');
 ok(reaches($one, $gateway, $s->{env}{GITPOD_PORT}), 'it does reach the gateway');
+ok(reaches($one, $gateway, $s->gateway_port($two)), 'also where the other workspace is');
+like(($s->inside($one, 'curl -s -o /dev/null -w "%{http_code}" --resolve ' . join(':', ($s->address($two) =~ /^(.*):(\d+)$/), $gateway) . ' http://' . $s->address($two) . '/healthz'))[1], qr/^401$/m, 'which wants a credential from there too');
 ok(!reaches($one, '169.254.169.254', 80), 'nor metadata addresses');
 
 # Another machine of the network routes the range of workspaces through this one, which forwards.
