@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "core/code.h"
+#include "core/contract.h"
 #include "port_url.h"
 
 int gp_port_url_join(const char *url, unsigned port, char *dst, size_t size)
@@ -39,12 +40,21 @@ static int gp_port_url_told(const char *path, unsigned port, char *dst, size_t s
 }
 
 
+static int gp_port_url_giving(unsigned port, char *dst, size_t size)
+{
+    const char *host = getenv("GITPOD_HOST"), *id = getenv("GITPOD_WORKSPACE_ID");
+    int n = host && *host && id && *id ? snprintf(dst, size, "%s" GP_PATH_PORTS "%s/%u/", host, id, port) : -1;
+
+    return n < 0 || (size_t) n >= size ? -GP_INVALID_ARGUMENT : 0;
+}
+
+
 int gp_port_url(unsigned port, char *dst, size_t size)
 {
     const char *told = getenv("GITPOD_PORT_URLS"), *url = getenv("GITPOD_WORKSPACE_URL");
 
     if (told && *told) {
-        return gp_port_url_told(told, port, dst, size);
+        return gp_port_url_told(told, port, dst, size) == 0 ? 0 : gp_port_url_giving(port, dst, size);
     }
 
     return url ? gp_port_url_join(url, port, dst, size) : -GP_INVALID_ARGUMENT;

@@ -14,8 +14,9 @@ int gp_port_url_join(const char *url, unsigned port, char *dst, size_t size);
 /*
  * gp_port_url() - the same in either mode, by the environment of the container
  *
- * Mode port: what the file that GITPOD_PORT_URLS names says.
+ * Mode port: what the file that GITPOD_PORT_URLS names says; while it says nothing
+ * of the port, the address of the gateway that gives it one and leads there.
  *
- * 0; -GP_NOT_FOUND: it has none (yet); -GP_INVALID_ARGUMENT: the environment is not that of a workspace
+ * 0, or -GP_INVALID_ARGUMENT: the environment is not that of a workspace, or there is no room
  */
 int gp_port_url(unsigned port, char *dst, size_t size);

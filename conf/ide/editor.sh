@@ -22,10 +22,11 @@ if [ ! -e "$data/data/User/settings.json" ]; then
 fi
 
 # http://<id>.W/ becomes http://{{port}}-<id>.W/: links to ports go to hosts of their own.
-# In mode port no pattern tells the address of a port; gp url does.
-if [ -n "${GITPOD_WORKSPACE_URL:-}" ] && [ -z "${GITPOD_PORT_URLS:-}" ]; then
-    VSCODE_PROXY_URI="${GITPOD_WORKSPACE_URL%%://*}://{{port}}-${GITPOD_WORKSPACE_URL#*://}"
-    export VSCODE_PROXY_URI
+# In mode port no pattern tells the address of a port, so the gateway leads there.
+if [ -n "${GITPOD_PORT_URLS:-}" ]; then
+    export VSCODE_PROXY_URI="$GITPOD_HOST/api/ports/$GITPOD_WORKSPACE_ID/{{port}}/"
+elif [ -n "${GITPOD_WORKSPACE_URL:-}" ]; then
+    export VSCODE_PROXY_URI="${GITPOD_WORKSPACE_URL%%://*}://{{port}}-${GITPOD_WORKSPACE_URL#*://}"
 fi
 
 exec /ide/node/bin/node /ide/app/node_modules/code-server/out/node/entry.js \

@@ -212,13 +212,49 @@ static void tell_urls(wsm_t *m, wsm_run_t *run, const wsm_workspace_t *ws, gp_ar
     run->urls_told = told;
 }
 
+/* Ports as they are wanted, until one finds no listener; now: the workspace as it was, and is afterwards. */
+static int give_all(wsm_t *m, wanted_t *wanted, gp_arena_t *arena, wsm_workspace_t *now, gp_err_t *err)
+{
+    const char *id = now->id;
+    int missing, rc = 0;
+
+    for (int i = 0; rc == 0 && i < WSM_LISTENERS_MAX && (missing = missing_port(m, now, wanted)) >= 0; i++) {
+        rc = missing == 0 ? 0 : check_share(m, err);
+        rc = rc < 0 ? rc : make_room(m, id, arena, err);
+        rc = rc < 0 ? rc : wsm_change(m, id, arena, change_port, wanted, now, err);
+    }
+    return rc;
+}
+
+int wsm_listener_give(wsm_t *m, wsm_workspace_t *ws, int port, gp_arena_t *arena, gp_err_t *err)
+{
+    int served[GP_ROUTE_PORTS_MAX], n, rc;
+    wanted_t wanted = {.n = 0};
+
+    if (!wsm_mode_port(m) || wsm_listener_number(m, ws, port) != 0) {
+        return 0;
+    }
+    n = wsm_supervisor_ports(ws->address, served, GP_ROUTE_PORTS_MAX, arena, err);
+    if (n < 0) {
+        return n;
+    }
+    want(&wanted, port);
+    want_set(&wanted, ws->ports);
+    for (int i = 0; i < n; i++) {
+        want(&wanted, served[i]);
+    }
+    rc = give_all(m, &wanted, arena, ws, err);
+    wsm_tick(m); /* those inside hear of it */
+    return wsm_listener_number(m, ws, port) != 0 ? 0 : rc < 0 ? rc : gp_err(err, GP_UNAVAILABLE, "The workspace has changed; try again");
+}
+
 void wsm_listener_tend(wsm_t *m, wsm_run_t *run, const wsm_workspace_t *ws, gp_arena_t *arena)
 {
     int served[GP_ROUTE_PORTS_MAX];
     wsm_workspace_t now = *ws;
     wanted_t wanted = {.n = 0};
     gp_err_t err = GP_ERR_INIT;
-    int n, missing, rc = 0;
+    int n, rc;
 
     if (!wsm_mode_port(m)) {
         return;
@@ -231,11 +267,7 @@ void wsm_listener_tend(wsm_t *m, wsm_run_t *run, const wsm_workspace_t *ws, gp_a
     for (int i = 0; i < n; i++) {
         want(&wanted, served[i]);
     }
-    for (int i = 0; rc == 0 && i < WSM_LISTENERS_MAX && (missing = missing_port(m, &now, &wanted)) >= 0; i++) {
-        rc = missing == 0 ? 0 : check_share(m, &err);
-        rc = rc < 0 ? rc : make_room(m, ws->id, arena, &err);
-        rc = rc < 0 ? rc : wsm_change(m, ws->id, arena, change_port, &wanted, &now, &err);
-    }
+    rc = give_all(m, &wanted, arena, &now, &err);
     if (rc < 0 && rc != run->listener_fault) {
         gp_log(GP_LOG_WARN, "a port has no listener", "workspace", ws->id, "error", err.text, NULL);
     }

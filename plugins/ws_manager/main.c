@@ -224,6 +224,8 @@ static void service_stop(void *data)
     free(m);
 }
 
+static const gp_http_route_t routes[] = {{"GET", "/api/ports", wsm_port_link}};
+
 int main(int argc, char **argv)
 {
     const gp_service_def_t def = {
@@ -234,6 +236,8 @@ int main(int argc, char **argv)
         .conf_size = sizeof(wsm_conf_t),
         .methods = wsm_methods,
         .n_methods = wsm_methods_n,
+        .routes = routes,
+        .n_routes = sizeof(routes) / sizeof(routes[0]),
         .checks = checks,
         .n_checks = sizeof(checks) / sizeof(checks[0]),
         .start = service_start,

@@ -14,7 +14,7 @@ static const char *const protocols[] = {"http", "https", "h2c", "grpc"};
 static const int reserved[] = {GP_PORT_SUPERVISOR, GP_PORT_IDE,       GP_PORT_SSH,        GP_PORT_DEBUG_SUPERVISOR,
                                GP_PORT_DEBUG_IDE,  GP_PORT_DEBUG_SSH, GP_PORT_DEBUG_PROXY};
 
-static int check_port(int port, gp_err_t *err)
+int wsm_ports_check(int port, gp_err_t *err)
 {
     if (port < 1 || port > 65535) {
         return gp_err(err, GP_INVALID_ARGUMENT, "port: must be 1 to 65535");
@@ -174,7 +174,7 @@ int wsm_ports_change(const char *text, const wsm_port_change_t *change, gp_arena
     const char *visibility, *protocol;
     const json_t *old;
     json_t *user, *file;
-    int rc = check_port(change->port, err);
+    int rc = wsm_ports_check(change->port, err);
 
     rc = rc < 0 || !*change->protocol ? rc : check_protocol(change->protocol, err);
     rc = rc < 0 ? rc : load(text, &doc, &user, &file, err);
@@ -198,7 +198,7 @@ static bool entry_good(const json_t *entry)
 {
     gp_err_t err = GP_ERR_INIT;
 
-    return check_port(port_of(entry), &err) == 0 && check_protocol(protocol_of(entry), &err) == 0 &&
+    return wsm_ports_check(port_of(entry), &err) == 0 && check_protocol(protocol_of(entry), &err) == 0 &&
            (strcmp(visibility_of(entry), "public") == 0 || strcmp(visibility_of(entry), "private") == 0);
 }
 

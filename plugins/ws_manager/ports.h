@@ -21,6 +21,9 @@ typedef struct {
     const char *protocol; /* "": as it was */
 } wsm_port_change_t;
 
+/* 0, or -GP_INVALID_ARGUMENT: no number of a port, or one that is no program's. */
+int wsm_ports_check(int port, gp_err_t *err);
+
 /*
  * wsm_ports_change() - the text with the owner's choice for one port
  *

@@ -189,12 +189,17 @@ int wsm_listener_room(wsm_t *m, const char *id, gp_arena_t *arena, gp_err_t *err
 int wsm_listener_number(const wsm_t *m, const wsm_workspace_t *ws, int port);
 /* In a change: a port (0: the editor) has a listener of the range. */
 int wsm_listener_assign(wsm_t *m, wsm_workspace_t *ws, int port, gp_err_t *err);
+/* A port of a running workspace has a listener afterwards, served or not; ws is as it is then. RESOURCE_EXHAUSTED: there is none. */
+int wsm_listener_give(wsm_t *m, wsm_workspace_t *ws, int port, gp_arena_t *arena, gp_err_t *err);
 /* Ports that programs of a running workspace serve have listeners, and those inside know them. */
 void wsm_listener_tend(wsm_t *m, wsm_run_t *run, const wsm_workspace_t *ws, gp_arena_t *arena);
 /* The "ports" of the route record, for the caller to release; NULL: out of memory. */
 json_t *wsm_route_ports(const wsm_t *m, const wsm_workspace_t *ws);
 /* Where people find the editor (port 0) or a port, with a slash at the end; empty: nowhere. */
 const char *wsm_url(const wsm_t *m, const wsm_workspace_t *ws, int port, gp_arena_t *arena);
+
+/* ---- port_link.c: an address of the gateway that leads to a port ---- */
+int wsm_port_link(gp_call_t *call, gp_http_reply_t *reply, gp_err_t *err);
 
 /* ---- event.c: what people are told, last of all ---- */
 void wsm_event_tell(wsm_t *m, const wsm_workspace_t *ws);

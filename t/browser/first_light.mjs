@@ -8,6 +8,7 @@ const { chromium } = require('playwright-core');
 const { GP_LINK, GP_URL, GP_REPOSITORY, GP_SCREENSHOTS, GP_PROFILE, GP_EDITOR_HOST } = process.env;
 // In mode port all editors have one host, each a port of its own.
 const editorOf = (id) => (GP_EDITOR_HOST ? new RegExp(`^http://${GP_EDITOR_HOST}:\\d+/\\?folder=`) : new RegExp(`^http://${id}\\.`));
+const portOf = (id) => (GP_EDITOR_HOST ? new RegExp(`^http://${GP_EDITOR_HOST}:\\d+/$`) : new RegExp(`^http://8000-${id}\\.`));
 let failed = 0;
 function ok(cond, text) {
     console.log(`${cond ? 'ok' : 'not ok'} - ${text}`);
@@ -124,6 +125,24 @@ try {
     await page.keyboard.type('echo root-is-$(sudo id -u) > sudo.txt\n', { delay: 5 });
     ok((await waitText(() => fetchFile(file('sudo.txt')), 'root-is-', 15000)).trim() === 'root-is-0', 'sudo works in the terminal');
     await shot('03-editor-terminal');
+
+    // A program on a port, and the link to it in the editor's own view of ports.
+    await page.keyboard.type('(cd /workspace/hello && setsid python3 -m http.server 8000 >/dev/null 2>&1 &)\n', { delay: 5 });
+    await page.keyboard.press('F1');
+    await page.keyboard.type('Ports: Focus on Ports View', { delay: 5 });
+    await page.locator('.quick-input-list .monaco-list-row', { hasText: 'Focus on Ports View' }).first().waitFor();
+    await page.keyboard.press('Enter');
+    const row8000 = page.locator('.monaco-table .monaco-list-row', { hasText: '8000' }).first();
+    await row8000.waitFor({ timeout: 60000 });
+    await shot('03-editor-ports');
+    const opened = context.waitForEvent('page');
+    await row8000.locator('.ports-view-actionbar-cell-localaddress').first().click({ modifiers: ['Control'] });
+    const port = await opened;
+    await port.waitForURL(portOf(id), { timeout: 30000 });
+    await port.getByRole('link', { name: 'README.md' }).waitFor();
+    ok(true, `the editor's own view of ports links to the program (${port.url()})`);
+    await port.close();
+
     const tasks = await waitText(() => fetchFile(file('tasks.txt')), 'command', 15000);
     ok(tasks === 'init\ncommand\n', 'tasks of .gitpod.yml ran: init, then command');
 

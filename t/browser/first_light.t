@@ -36,7 +36,7 @@ while (my $line = <$node>) {
 }
 close $node;
 is($? >> 8, 0, 'the browser script ran to its end');
-cmp_ok($n, '>=', 20, 'the browser script made its assertions');
+cmp_ok($n, '>=', 24, 'the browser script made its assertions');
 
 $s->down;
 done_testing();

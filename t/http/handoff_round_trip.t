@@ -129,4 +129,14 @@ is($g->browse($d, '/api/login/link?return=/x&token=secret-link')->{status}, 502,
 like($g->error_log, qr{request: "GET /api/login/link\?return=/x&token=\*\*\* HTTP/1.1"}, 'the error log names the request');
 unlike($g->error_log, qr/secret-/, 'and no code or token, which may be good still');
 
+# the address that leads to a port: whose it is ws_manager finds out
+for my $path ("/api/ports/$id/3000/", "/api/ports/$id/3000") {
+    my $r = $g->browse($d, $path, @session, 'Gitpod-Port' => 1, 'Gitpod-Workspace' => 'x');
+    is(join(' ', $r->{json}{service} // "status $r->{status}", map { $r->{json}{params}{"GITPOD_$_"} // '-' } qw(PATH WORKSPACE PORT USER CREDENTIAL)), "ws_manager /api/ports $id 3000 $g->{owner} session", "$path goes to ws_manager");
+}
+is($g->browse($d, "/api/ports/$id/3000/")->{headers}{location}, "$g->{external}/login?return=%2Fapi%2Fports%2F$id%2F3000%2F", 'who is not signed in logs in first');
+is($g->get($d, "/api/ports/$id/3000/")->{status}, 401, 'a program is told');
+is($g->post($d, "/api/ports/$id/3000/", 'x', @session, Origin => 'http://evil.test')->{status}, 403, 'nobody posts to it from elsewhere');
+is($g->browse($d, $_, @session)->{status}, 404, "$_ is none") for '/api/ports/', "/api/ports/$id/", "/api/ports/$id/300000/", "/api/ports/$id/3000/x", "/api/ports/$id/x/", '/api/ports/A/3000/', '/api/ports/' . 'a' x 65 . '/3000/', "/api/ports/$id%2f3000/x";
+
 $g->finish;

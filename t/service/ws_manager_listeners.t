@@ -32,14 +32,36 @@ is($m->inside($a, '/.supervisor/gp url', 33333), "https://ws-gitpod.test:10000/\
 run($b);
 is(listen_of($b), '10001', 'the next one the next');
 
+# a link to a port: where it leads, or status and code
+sub link_to {
+    my ($id, $port, %param) = @_;
+    my $answer = FastCgi->call("$m->{run}/ws_manager/fcgi.sock", { REQUEST_METHOD => 'GET', GITPOD_PATH => '/api/ports', GITPOD_USER => $WsManager::OWNER,
+        GITPOD_CREDENTIAL => 'session', GITPOD_CREDENTIAL_ID => 's', GITPOD_WORKSPACE => $id, GITPOD_PORT => $port, %param });
+    my ($location) = map { $_->[1] } grep { lc $_->[0] eq 'location' } @{ $answer->{headers} };
+    return "$answer->{status} " . ($location // (eval { JSON::PP::decode_json($answer->{body}) } // {})->{code} // 'nothing');
+}
+my ($d, $w) = ("https://gitpod.test:$m->{port}", 'https://ws-gitpod.test');
+
 # a port
-like($m->inside($a, '/.supervisor/gp url 8000', 33333), qr/^gp: port 8000 has no address yet; start the program/, 'a port where nobody listens has no address');
+is($m->inside($a, '/.supervisor/gp url 8000', 33333), "$d/api/ports/$a/8000/\n", 'a port where nobody listens has the address of a link');
+is(link_to($a, 8000, GITPOD_USER => '00000000-0000-4000-8000-000000000009'), '404 not_found', 'which leads nobody but the owner');
+is(link_to('acme-none-abcdefgh', 8000), '404 not_found', 'as if there were none');
+is(link_to($a, 8000, GITPOD_CREDENTIAL => 'token'), '401 unauthenticated', 'and asks for a session');
+is(link_to($a, $_), '400 invalid_argument', "'$_' is no port of a program") for '', 0, 65536, 22999, 23000, '8000x', '100000';
+is(link_to($_, 8000), '400 invalid_argument', "'$_' is no workspace") for '', '../..', 'x' x 300;
+is(link_to($c, 8000), "303 $d/start/#$c", 'where nothing runs it leads to the start page');
+is(listen_of($a), '10000', 'nothing of that gave a listener');
+is(link_to($a, 8000), "303 $w:10002/", 'it gives one, and leads there');
+is(listen_of($a), '10000 8000:10002', 'which the gateway knows at once');
+is(link_to($a, 8000), "303 $w:10002/", 'the same one the next time');
+is(link_to($a, 9000), '429 resource_exhausted', 'programs have half of the range, links too');
+ok($m->wait_for(10, 'its URL inside', sub { $m->inside($a, '/.supervisor/gp url 8000', 33333) eq "$w:10002/\n" }), 'those inside hear of it');
 $m->inside($a, 'cd / && (setsid python3 -m http.server 8000 >/dev/null 2>&1 &)', 33333);
-becomes($a, '10000 8000:10002', 'a port that a program serves gets a listener');
+becomes($a, '10000 8000:10002', 'a port that a program serves has its listener');
 $ws = $m->workspace($a);
 is_deeply($ws->{ports}, [{ port => 8000, protocol => 'http', url => 'https://ws-gitpod.test:10002/' }], 'which the API tells');
 ok($m->wait_for(10, 'its URL inside', sub { $m->inside($a, '/.supervisor/gp url 8000', 33333) eq "https://ws-gitpod.test:10002/\n" }), 'gp url tells it');
-like($m->inside($a, '/.supervisor/gp ports list', 33333), qr{8000\b.*https://ws-gitpod\.test:10002/}, 'so does gp ports list');
+ok($m->wait_for(10, 'the list', sub { $m->inside($a, '/.supervisor/gp ports list', 33333) =~ m{^8000\b.*https://ws-gitpod\.test:10002/}m }), 'so does gp ports list');
 my $version = $m->route($a)->{version};
 is($m->call('UpdatePort', { userId => $WsManager::OWNER, workspaceId => $a, port => 8000, visible => JSON::PP::true })->{status}, 200, 'it is shared');
 becomes($a, '10000 8000:10002', 'it keeps its listener');
@@ -107,6 +129,7 @@ $m->kill_child('service');
 delete $m->{option}{"listener-$_"} for qw(first last);
 $m->start_service;
 is($m->workspace($c)->{url}, "https://$c.ws-gitpod.test:$m->{port}/", 'in mode host there are names again');
+is(link_to($c, 8000), "303 https://8000-$c.ws-gitpod.test:$m->{port}/", 'to which links lead, too');
 $m->kill_child('service');
 my $said = qx('$WsManager::BUILD/c/plugins/ws_manager/ws_manager' --listener-first 10000 --listener-last 11000 2>&1);
 like($said, qr/option listener-last: 10000 to 11000 is no range of at most 1000 ports from 1024 on/, 'a range that is too large is refused');

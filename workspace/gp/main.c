@@ -186,7 +186,10 @@ static int gp_cli_url(int argc, char **argv)
         return 2;
     }
     if (gp_port_url((unsigned) port, url, sizeof(url)) < 0) {
-        fprintf(stderr, "gp: port %lu has no address yet; start the program that listens there, and ask again in a few seconds\n", port);
+        fprintf(
+            stderr,
+            "gp: port %lu has no address: GITPOD_HOST, GITPOD_WORKSPACE_ID or GITPOD_WORKSPACE_URL is not what it was in this workspace\n",
+            port);
         return 1;
     }
     printf("%s\n", url);

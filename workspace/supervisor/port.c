@@ -231,7 +231,7 @@ static void sup_port_describe(json_t *list, const json_t *so, unsigned port)
     if (on_open == GP_YML_IGNORE_COMPLETELY && !entry) {
         return; /* one that is public is never hidden */
     }
-    (void) gp_port_url(port, url, sizeof(url)); /* it may have none yet */
+    (void) gp_port_url(port, url, sizeof(url)); /* somebody may have broken the environment */
     (void) json_array_append_new(
         list, json_pack("{s:i, s:b, s:s, s:s, s:s, s:{s:s, s:s, s:s, s:s}}", "localPort", (int) port, "served",
                         sup_port_served(port) != NULL, "name", config && config->name ? config->name : "", "description",

@@ -86,6 +86,7 @@
 #define GP_PATH_API              "/api/"          /* D: log-in, log-out, hand-off */
 #define GP_PATH_PUBLIC_API       "/public-api/"   /* D: Connect */
 #define GP_PATH_EVENTS           "/api/events"    /* D: server-sent events */
+#define GP_PATH_PORTS            "/api/ports/"    /* D: <workspace>/<port>/ leads to that port, which has an address then */
 
 /* ---- cookies; on TLS each name gets the prefix __Host-; in mode port all but the session's end in _<listener> ---- */
 
@@ -130,7 +131,8 @@
 #define GP_PARAM_REQUEST_ID      "GITPOD_REQUEST_ID"
 #define GP_PARAM_FLAGS           "GITPOD_FLAGS"       /* names of the flags that are on for the user, space separated */
 #define GP_PARAM_SCHEME          "GITPOD_SCHEME"      /* http | https as the person sees it */
-#define GP_PARAM_WORKSPACE       "GITPOD_WORKSPACE"   /* /api/handoff: the workspace of the host that was asked for */
+#define GP_PARAM_WORKSPACE       "GITPOD_WORKSPACE"   /* /api/handoff: the workspace of the host that was asked for; GP_PATH_PORTS: of the path */
+#define GP_PARAM_PORT            "GITPOD_PORT"        /* GP_PATH_PORTS: of the path */
 
 /* ---- answers of the auth plugin that the gateway reads (response headers) ---- */
 
