@@ -5,11 +5,12 @@
  * key set, counters and the state of checks.  A request only reads it; one
  * worker (the holder of the lease) feeds it from Redis.
  *
- * Records have two slots and a sequence that is raised only when the idle
- * slot is complete.  Readers take no lock: they copy the current slot and try
- * again if the sequence moved.  A writer that is killed half way leaves the
- * old value.  Writers hold the mutex of the zone's slab pool, which the
- * master unlocks when a worker dies.
+ * No value is written in place: a record of a table goes to a free place, all
+ * else has two slots and a sequence that is raised only when the idle slot is
+ * complete.  Readers take no lock: they copy the current one and try again if
+ * it changed meanwhile.  A writer that is killed half way leaves the old
+ * value.  Writers hold the mutex of the zone's slab pool, which the master
+ * unlocks when a worker dies.
  */
 
 

@@ -135,7 +135,7 @@ ngx_gitpod_breaker_read(ngx_gitpod_breaker_use_t *use, gp_breaker_t *copy)
 
         /* not "live": a killed writer may have left it too low */
 
-        if (table->high == 0
+        if (table->used == 0
             || ngx_gitpod_table_get(table, use->key, use->key_len, copy)
                != NGX_OK)
         {

@@ -17,7 +17,8 @@
 static uint32_t ngx_gitpod_copy_table(ngx_gitpod_zone_t *from,
     ngx_gitpod_zone_t *zone, size_t offset, ngx_log_t *log);
 static ngx_int_t ngx_gitpod_copy_record(ngx_gitpod_zone_t *zone,
-    ngx_gitpod_table_t *table, ngx_str_t *key, void *value, ngx_log_t *log);
+    ngx_gitpod_table_t *table, ngx_str_t *key, void *value, size_t size,
+    ngx_log_t *log);
 static void ngx_gitpod_copy_keys(ngx_gitpod_zone_t *from,
     ngx_gitpod_zone_t *zone, ngx_log_t *log);
 
@@ -91,7 +92,10 @@ ngx_gitpod_copy_table(ngx_gitpod_zone_t *from, ngx_gitpod_zone_t *zone,
     do {
         ngx_gitpod_zone_lock(from);
 
-        for (i = 0; i < NGX_GITPOD_COPY_STEP; i++) {
+        for (i = 0;
+             i < NGX_GITPOD_COPY_STEP || !ngx_gitpod_table_between(n);
+             i++)
+        {
 
             value = ngx_gitpod_table_walk(old, &n, &key);
 
@@ -99,7 +103,8 @@ ngx_gitpod_copy_table(ngx_gitpod_zone_t *from, ngx_gitpod_zone_t *zone,
                 break;
             }
 
-            if (ngx_gitpod_copy_record(zone, table, &key, value, log)
+            if (ngx_gitpod_copy_record(zone, table, &key, value,
+                                       ngx_gitpod_table_bytes(old, n), log)
                 != NGX_OK)
             {
                 lost++;
@@ -118,7 +123,7 @@ ngx_gitpod_copy_table(ngx_gitpod_zone_t *from, ngx_gitpod_zone_t *zone,
 
 static ngx_int_t
 ngx_gitpod_copy_record(ngx_gitpod_zone_t *zone, ngx_gitpod_table_t *table,
-    ngx_str_t *key, void *value, ngx_log_t *log)
+    ngx_str_t *key, void *value, size_t size, ngx_log_t *log)
 {
     /* a table of revocations that is full forgets the oldest ones */
 
@@ -127,7 +132,7 @@ ngx_gitpod_copy_record(ngx_gitpod_zone_t *zone, ngx_gitpod_table_t *table,
                                          *(uint64_t *) value, log);
     }
 
-    return ngx_gitpod_table_set(table, key->data, key->len, value);
+    return ngx_gitpod_table_put(table, key->data, key->len, value, size);
 }
 
 

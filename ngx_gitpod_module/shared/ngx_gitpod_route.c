@@ -152,8 +152,8 @@ ngx_gitpod_route_apply(ngx_gitpod_zone_t *zone, ngx_gitpod_route_t *route,
         full = !route->deleted && !route->refused
                && ngx_gitpod_listener_enter(zone, route) != NGX_OK;
 
-        rc = ngx_gitpod_table_set(&zone->routes, route->id, route->id_len,
-                                  &record);
+        rc = ngx_gitpod_table_put(&zone->routes, route->id, route->id_len,
+                                  &record, ngx_gitpod_route_bytes(&record));
         counter = (rc == NGX_OK) ? NGX_GITPOD_N_ROUTE_UPDATED
                                  : NGX_GITPOD_N_ROUTE_FULL;
     }
@@ -203,11 +203,11 @@ ngx_gitpod_route_pack(ngx_gitpod_route_record_t *record,
 
     if (route->socklen == sizeof(struct sockaddr_in)) {
         record->address_len = 4;
-        ngx_memcpy(record->address, &route->u.sin.sin_addr, 4);
+        ngx_memcpy(record->rest, &route->u.sin.sin_addr, 4);
 
     } else if (route->socklen) {
         record->address_len = 16;
-        ngx_memcpy(record->address, &route->u.sin6.sin6_addr, 16);
+        ngx_memcpy(record->rest, &route->u.sin6.sin6_addr, 16);
     }
 
     if (route->instance_len) {
@@ -221,7 +221,8 @@ ngx_gitpod_route_pack(ngx_gitpod_route_record_t *record,
     }
 
     ngx_memcpy(record->digest, route->digest, NGX_GITPOD_DIGEST_LEN);
-    ngx_memcpy(record->ports, route->ports, sizeof(record->ports));
+    ngx_memcpy(record->rest + record->address_len, route->ports,
+               route->ports_n * sizeof(ngx_gitpod_route_port_t));
 }
 
 
@@ -242,13 +243,13 @@ ngx_gitpod_route_unpack(ngx_gitpod_route_t *route,
 
     case 4:
         route->u.sin.sin_family = AF_INET;
-        ngx_memcpy(&route->u.sin.sin_addr, record->address, 4);
+        ngx_memcpy(&route->u.sin.sin_addr, record->rest, 4);
         route->socklen = sizeof(struct sockaddr_in);
         break;
 
     case 16:
         route->u.sin6.sin6_family = AF_INET6;
-        ngx_memcpy(&route->u.sin6.sin6_addr, record->address, 16);
+        ngx_memcpy(&route->u.sin6.sin6_addr, record->rest, 16);
         route->socklen = sizeof(struct sockaddr_in6);
         break;
 
@@ -267,7 +268,7 @@ ngx_gitpod_route_unpack(ngx_gitpod_route_t *route,
     }
 
     ngx_memcpy(route->digest, record->digest, NGX_GITPOD_DIGEST_LEN);
-    ngx_memcpy(route->ports, record->ports,
+    ngx_memcpy(route->ports, record->rest + record->address_len,
                record->ports_n * sizeof(ngx_gitpod_route_port_t));
 }
 

@@ -7,24 +7,25 @@ static ngx_gitpod_worker_t  *ngx_gitpod_worker;
 
 
 static uint32_t ngx_gitpod_zone_share(size_t size, uint32_t max,
-    uint32_t key_max, uint32_t value_size);
+    uint32_t key_max, uint32_t value_size, uint32_t head);
 
 
 static uint32_t
 ngx_gitpod_zone_share(size_t size, uint32_t max, uint32_t key_max,
-    uint32_t value_size)
+    uint32_t value_size, uint32_t head)
 {
     uint32_t  n;
 
-    /* the index doubles in steps, so come down until both fit */
+    /* a guess that is too high, then down until all of it fits */
 
-    n = (uint32_t) ngx_min(size / (ngx_gitpod_table_size(16, key_max,
-                                                         value_size) / 16),
+    n = (uint32_t) ngx_min(size / (ngx_gitpod_table_size(1024, key_max,
+                                                         value_size, head)
+                                   / 1024),
                            max);
     n += n / 4;
     n = ngx_min(n, max);
 
-    while (n && ngx_gitpod_table_size(n, key_max, value_size) > size) {
+    while (n && ngx_gitpod_table_size(n, key_max, value_size, head) > size) {
         n -= n / 64 + 1;
     }
 
@@ -96,57 +97,60 @@ ngx_gitpod_zone_create(ngx_slab_pool_t *shpool, size_t events)
     part = size / 50;
 
     n = ngx_gitpod_zone_share(part, GP_FLAGS_MAX, GP_FLAG_NAME_MAX,
-                              sizeof(gp_flag_t));
+                              sizeof(gp_flag_t), 0);
     p = ngx_gitpod_table_init(&zone->flags, p, n, GP_FLAG_NAME_MAX,
-                              sizeof(gp_flag_t));
-    size -= ngx_gitpod_table_size(n, GP_FLAG_NAME_MAX, sizeof(gp_flag_t));
+                              sizeof(gp_flag_t), 0);
+    size -= ngx_gitpod_table_size(n, GP_FLAG_NAME_MAX, sizeof(gp_flag_t), 0);
 
     part = size * 14 / 100;
 
     n = ngx_gitpod_zone_share(part, NGX_GITPOD_CREDENTIALS_MAX,
                               NGX_GITPOD_DIGEST_LEN,
-                              sizeof(ngx_gitpod_credential_t));
+                              sizeof(ngx_gitpod_credential_t), 0);
     p = ngx_gitpod_table_init(&zone->credentials, p, n, NGX_GITPOD_DIGEST_LEN,
-                              sizeof(ngx_gitpod_credential_t));
+                              sizeof(ngx_gitpod_credential_t), 0);
     size -= ngx_gitpod_table_size(n, NGX_GITPOD_DIGEST_LEN,
-                                  sizeof(ngx_gitpod_credential_t));
+                                  sizeof(ngx_gitpod_credential_t), 0);
 
     n = ngx_gitpod_zone_share(size / 100, NGX_GITPOD_ACTIVITY_MAX,
-                              GP_WORKSPACE_ID_MAX, sizeof(uint64_t));
+                              GP_WORKSPACE_ID_MAX, sizeof(uint64_t), 0);
     p = ngx_gitpod_table_init(&zone->activity, p, n, GP_WORKSPACE_ID_MAX,
-                              sizeof(uint64_t));
-    size -= ngx_gitpod_table_size(n, GP_WORKSPACE_ID_MAX, sizeof(uint64_t));
+                              sizeof(uint64_t), 0);
+    size -= ngx_gitpod_table_size(n, GP_WORKSPACE_ID_MAX, sizeof(uint64_t), 0);
 
     /* the key of a revocation is its kind and its id */
 
     n = ngx_gitpod_zone_share(part, NGX_GITPOD_REVOCATIONS_MAX,
-                              NGX_GITPOD_ID_MAX + 1, sizeof(uint64_t));
+                              NGX_GITPOD_ID_MAX + 1, sizeof(uint64_t), 0);
     p = ngx_gitpod_table_init(&zone->revocations, p, n, NGX_GITPOD_ID_MAX + 1,
-                              sizeof(uint64_t));
-    size -= ngx_gitpod_table_size(n, NGX_GITPOD_ID_MAX + 1, sizeof(uint64_t));
+                              sizeof(uint64_t), 0);
+    size -= ngx_gitpod_table_size(n, NGX_GITPOD_ID_MAX + 1, sizeof(uint64_t),
+                                  0);
 
     n = ngx_gitpod_zone_share(part / 8, NGX_GITPOD_BREAKER_ROUTES_MAX,
                               NGX_GITPOD_BREAKER_KEY_MAX,
-                              sizeof(gp_breaker_t));
+                              sizeof(gp_breaker_t), 0);
     p = ngx_gitpod_table_init(&zone->breaker_routes, p, n,
                               NGX_GITPOD_BREAKER_KEY_MAX,
-                              sizeof(gp_breaker_t));
+                              sizeof(gp_breaker_t), 0);
     size -= ngx_gitpod_table_size(n, NGX_GITPOD_BREAKER_KEY_MAX,
-                                  sizeof(gp_breaker_t));
+                                  sizeof(gp_breaker_t), 0);
 
     n = ngx_gitpod_zone_share(size / 64, NGX_GITPOD_LISTENERS_MAX,
                               sizeof(uint16_t),
-                              sizeof(ngx_gitpod_listener_t));
+                              sizeof(ngx_gitpod_listener_t), 0);
     p = ngx_gitpod_table_init(&zone->listeners, p, n, sizeof(uint16_t),
-                              sizeof(ngx_gitpod_listener_t));
+                              sizeof(ngx_gitpod_listener_t), 0);
     size -= ngx_gitpod_table_size(n, sizeof(uint16_t),
-                                  sizeof(ngx_gitpod_listener_t));
+                                  sizeof(ngx_gitpod_listener_t), 0);
 
     n = ngx_gitpod_zone_share(size, NGX_MAX_UINT32_VALUE / 4,
                               GP_WORKSPACE_ID_MAX,
-                              sizeof(ngx_gitpod_route_record_t));
+                              sizeof(ngx_gitpod_route_record_t),
+                              NGX_GITPOD_ROUTE_HEAD);
     ngx_gitpod_table_init(&zone->routes, p, n, GP_WORKSPACE_ID_MAX,
-                          sizeof(ngx_gitpod_route_record_t));
+                          sizeof(ngx_gitpod_route_record_t),
+                          NGX_GITPOD_ROUTE_HEAD);
 
     zone->feed.current_ms = ngx_gitpod_now_ms();
 

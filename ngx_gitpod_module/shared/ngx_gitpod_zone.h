@@ -18,7 +18,7 @@
 
 
 #define NGX_GITPOD_MAGIC            0x676974706f64aa01
-#define NGX_GITPOD_LAYOUT           14
+#define NGX_GITPOD_LAYOUT           15
 
 #define NGX_GITPOD_ZONE_MIN         (1024 * 1024)
 #define NGX_GITPOD_WORKERS_MAX      256     /* two generations of 128 */
@@ -30,6 +30,9 @@
 #define NGX_GITPOD_REVOCATIONS_MAX  100000
 #define NGX_GITPOD_CREDENTIALS_MAX  65536
 #define NGX_GITPOD_ACTIVITY_MAX     16384
+
+/* bytes, two lines of memory: an id of 24, an IPv4 address, three ports */
+#define NGX_GITPOD_ROUTE_HEAD       128
 
 #define NGX_GITPOD_ASKS_MAX         128     /* questions to auth at once */
 #define NGX_GITPOD_FETCHED_MAX      16384   /* bytes of keys of a URL */
@@ -57,7 +60,8 @@ typedef struct {
 
 
 /*
- * A route as it lies in the table, small: ids of 36 characters in 16 bytes.
+ * A route as it lies in the table, small: ids of 36 characters in 16 bytes,
+ * and of "rest" only what its address and its ports take, in that order.
  * Readers get an ngx_gitpod_route_t.
  */
 
@@ -77,13 +81,18 @@ typedef struct {
 
     uint16_t             listener;
 
-    u_char               address[16];
     u_char               instance[16];
     u_char               owner[16];
     u_char               digest[NGX_GITPOD_DIGEST_LEN];
 
-    ngx_gitpod_route_port_t  ports[GP_ROUTE_PORTS_MAX];
+    u_char               rest[16 + GP_ROUTE_PORTS_MAX
+                              * sizeof(ngx_gitpod_route_port_t)];
 } ngx_gitpod_route_record_t;
+
+
+#define ngx_gitpod_route_bytes(record)                                        \
+    (offsetof(ngx_gitpod_route_record_t, rest) + (record)->address_len        \
+     + (record)->ports_n * sizeof(ngx_gitpod_route_port_t))
 
 
 /* which route to ask; the key is the listener's number, two bytes */

@@ -14,7 +14,7 @@ my $objs = dirname(GitpodTest::module()) . '/objs';
 my @include = map { "-I$_" } "$nginx/core", "$nginx/event", "$nginx/event/modules", "$nginx/os/unix", $objs,
     "$top/ngx_gitpod_module/shared", "$top/plugins/lib";
 my @command = ('cc', '-std=gnu11', '-O2', '-g', '-Wall', '-Wno-unused-parameter', '-Werror', @include, '-o', "$dir/torture",
-    "$top/t/http/breaker_torture.c", "$top/plugins/lib/core/breaker.c", map { "$top/ngx_gitpod_module/shared/ngx_gitpod_$_.c" } qw(breaker table));
+    "$top/t/http/breaker_torture.c", "$top/plugins/lib/core/breaker.c", map { "$top/ngx_gitpod_module/shared/ngx_gitpod_$_.c" } qw(breaker table table_write));
 
 SKIP: {
     is(system(@command), 0, 'it compiles') or skip 'no program', 1;

@@ -290,7 +290,7 @@ static void lay_out(u_char *memory)
     ngx_str_t name = ngx_string("service");
 
     shared->zone.shpool = &shared->shpool;
-    ngx_gitpod_table_init(&shared->zone.breaker_routes, memory, RECORDS_N, NGX_GITPOD_BREAKER_KEY_MAX, sizeof(gp_breaker_t));
+    ngx_gitpod_table_init(&shared->zone.breaker_routes, memory, RECORDS_N, NGX_GITPOD_BREAKER_KEY_MAX, sizeof(gp_breaker_t), 0);
     shared->now_ms = 1000000;
     ngx_gitpod_breaker_begin(&shared->zone);
     shared->breaker = ngx_gitpod_breaker_enter(&shared->zone, &name, 1);
@@ -300,7 +300,7 @@ int main(int argc, char **argv)
 {
     unsigned kills = argc > 1 ? (unsigned) strtoul(argv[1], NULL, 10) : 300;
     size_t head = (sizeof(shared_t) + 63) & ~(size_t) 63;
-    size_t size = ngx_gitpod_table_size(RECORDS_N, NGX_GITPOD_BREAKER_KEY_MAX, sizeof(gp_breaker_t));
+    size_t size = ngx_gitpod_table_size(RECORDS_N, NGX_GITPOD_BREAKER_KEY_MAX, sizeof(gp_breaker_t), 0);
     pid_t workers[WORKERS_N];
     int lost = 0, status;
 

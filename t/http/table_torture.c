@@ -5,6 +5,9 @@
  * Claims: a reader never sees a value that was not written as a whole; never
  * an older one after a newer one; and never misses a key that was there all the
  * time. After each kill the table works on.
+ *
+ * "crowded": all keys are at home in one group, so that records pass others and
+ * move between groups; and their values are of many lengths, in two pieces.
  */
 
 #include "ngx_gitpod_table.h"
@@ -22,6 +25,7 @@
 #define STABLE_N 12 /* these are never removed */
 #define WORDS_N 24
 #define READERS_N 2
+#define HEAD 64 /* bytes of a record that lie together, when crowded */
 
 typedef struct {
     uint64_t key;
@@ -37,10 +41,12 @@ typedef struct {
     uint64_t torn;
     uint64_t older;
     uint64_t missed;
+    uint64_t moves; /* between groups, that a writer was killed in */
     uint32_t stop;
 } shared_t;
 
 static shared_t *shared;
+static unsigned crowded;
 
 /* The one of nginx is in its binary; any will do. */
 uint32_t ngx_murmur_hash2(u_char *data, size_t len)
@@ -50,7 +56,7 @@ uint32_t ngx_murmur_hash2(u_char *data, size_t len)
     while (len--) {
         hash = (hash ^ *data++) * 16777619u;
     }
-    return hash;
+    return crowded ? hash & 3 : hash;
 }
 
 static size_t key_of(u_char *key, unsigned n)
@@ -64,6 +70,12 @@ static unsigned next_random(unsigned *state)
     return *state >> 8;
 }
 
+/* How many of its words a value has. */
+static unsigned words_of(uint64_t version)
+{
+    return crowded ? (unsigned) (version % (WORDS_N + 1)) : WORDS_N;
+}
+
 static void write_value(unsigned n)
 {
     value_t value;
@@ -72,10 +84,11 @@ static void write_value(unsigned n)
 
     value.key = n;
     value.version = __atomic_add_fetch(&shared->version, 1, __ATOMIC_SEQ_CST);
-    for (unsigned i = 0; i < WORDS_N; i++) {
+    for (unsigned i = 0; i < words_of(value.version); i++) {
         value.words[i] = value.version * 31 + n;
     }
-    if (ngx_gitpod_table_set(&shared->table, key, len, &value) != NGX_OK) {
+    if (ngx_gitpod_table_put(&shared->table, key, len, &value, offsetof(value_t, words) + words_of(value.version) * sizeof(uint64_t)) !=
+        NGX_OK) {
         _exit(3);
     }
     shared->writes++;
@@ -85,8 +98,10 @@ static void writer(unsigned seed)
 {
     u_char key[16];
 
-    /* as the worker does that takes the lease */
-    ngx_gitpod_table_repair(&shared->table);
+    shared->moves += shared->table.move != 0;
+    if (seed % 2) { /* as the worker does that takes the lease, or as any other writer */
+        ngx_gitpod_table_repair(&shared->table);
+    }
     for (;;) {
         unsigned n = next_random(&seed) % KEYS_N;
         if (n < STABLE_N || next_random(&seed) % 3) {
@@ -113,7 +128,7 @@ static void reader(unsigned seed)
             continue;
         }
         unsigned whole = value.key == n;
-        for (unsigned i = 0; i < WORDS_N; i++) {
+        for (unsigned i = 0; i < words_of(value.version); i++) {
             whole &= value.words[i] == value.version * 31 + n;
         }
         __atomic_add_fetch(&shared->torn, !whole, __ATOMIC_RELAXED);
@@ -176,16 +191,18 @@ static int fills_up(void)
 int main(int argc, char **argv)
 {
     unsigned kills = argc > 1 ? (unsigned) strtoul(argv[1], NULL, 10) : 300;
-    size_t size = ngx_gitpod_table_size(RECORDS_N, 16, sizeof(value_t));
+    unsigned head = argc > 2 ? HEAD : 0;
+    size_t size = ngx_gitpod_table_size(RECORDS_N, 16, sizeof(value_t), head);
     u_char *memory = mmap(NULL, sizeof(shared_t) + size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANON, -1, 0);
     pid_t readers[READERS_N];
     int lost = 0;
 
+    crowded = argc > 2;
     if (memory == MAP_FAILED) {
         return 2;
     }
     shared = (shared_t *) (void *) memory;
-    ngx_gitpod_table_init(&shared->table, memory + sizeof(shared_t), RECORDS_N, 16, sizeof(value_t));
+    ngx_gitpod_table_init(&shared->table, memory + sizeof(shared_t), RECORDS_N, 16, sizeof(value_t), head);
     for (unsigned n = 0; n < STABLE_N; n++) {
         write_value(n);
     }
@@ -206,9 +223,9 @@ int main(int argc, char **argv)
         waitpid(readers[i], &status, 0);
         lost += !WIFEXITED(status) || WEXITSTATUS(status) != 0;
     }
-    printf("kills=%u writes=%lu reads=%lu torn=%lu older=%lu missed=%lu lost=%d consistent=%d\n", kills, (unsigned long) shared->writes,
-           (unsigned long) shared->reads, (unsigned long) shared->torn, (unsigned long) shared->older, (unsigned long) shared->missed, lost,
-           consistent());
+    printf("kills=%u moves=%lu writes=%lu reads=%lu torn=%lu older=%lu missed=%lu lost=%d consistent=%d\n", kills,
+           (unsigned long) shared->moves, (unsigned long) shared->writes, (unsigned long) shared->reads, (unsigned long) shared->torn,
+           (unsigned long) shared->older, (unsigned long) shared->missed, lost, consistent());
     for (unsigned n = 0; n < KEYS_N; n++) {
         u_char key[16];
         ngx_gitpod_table_remove(&shared->table, key, key_of(key, n));
