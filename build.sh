@@ -102,7 +102,7 @@ start_instance() {
 }
 
 configure_instance() {
-    ensure_cgroups
+    ensure_machine
     ensure_secrets
     write_configuration
 }

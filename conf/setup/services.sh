@@ -3,12 +3,25 @@
 
 SERVICES=(auth content ide public_api ws_manager)
 SV=$GITPOD_RUN/sv
+INSTANCES=${GITPOD_INSTANCES:-/var/lib/gitpod-instances}
+
+# What instances share is made by one build.sh at a time, whatever its state.
+with_machine_lock() {
+    (
+        flock -w 60 7 || die "another build.sh has held $INSTANCES for a minute"
+        "$@"
+    ) 7>> "$INSTANCES"
+}
 
 ensure_user() {
     getent passwd "$1" > /dev/null || useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$1"
 }
 
 ensure_users() {
+    with_machine_lock add_users
+}
+
+add_users() {
     local s
     for s in gateway redis "${SERVICES[@]}"; do
         ensure_user "gitpod-$s"
@@ -17,10 +30,44 @@ ensure_users() {
     for s in gateway auth ws_manager; do
         id -nG "gitpod-$s" | grep -qw gitpod-redis || usermod -aG gitpod-redis "gitpod-$s"
     done
-    # Podman takes user namespaces from these ranges.
-    for s in /etc/subuid /etc/subgid; do
-        grep -qs '^containers:' "$s" || echo 'containers:100000000:4100000000' >> "$s"
+}
+
+ensure_machine() {
+    with_machine_lock prepare_machine
+}
+
+prepare_machine() {
+    prepare_user_namespaces
+    prepare_network_namespaces
+    prepare_cgroups
+    sysctl -q -w net.ipv4.ip_forward=1
+}
+
+# Podman takes them from these ranges.
+prepare_user_namespaces() {
+    local f
+    for f in /etc/subuid /etc/subgid; do
+        grep -qs '^containers:' "$f" || echo 'containers:100000000:4100000000' >> "$f"
     done
+}
+
+# Podman 4.3 leaves the network of containers behind unless it is a shared
+# mount (on systemd machines it is).
+prepare_network_namespaces() {
+    mkdir -p /run/netns
+    mountpoint -q /run/netns || mount --bind /run/netns /run/netns
+    mount --make-shared /run/netns
+}
+
+# crun 1.8 refuses hybrid cgroups with a v2 controller it cannot manage: on
+# such machines hugetlb is mounted as v1. Pure v2 machines are left alone.
+prepare_cgroups() {
+    if [ "$(stat -fc %T /sys/fs/cgroup)" = tmpfs ] && ! mountpoint -q /sys/fs/cgroup/hugetlb &&
+        grep -q '^hugetlb' /proc/cgroups; then
+        mkdir -p /sys/fs/cgroup/hugetlb
+        mount -t cgroup -o hugetlb hugetlb /sys/fs/cgroup/hugetlb || rmdir /sys/fs/cgroup/hugetlb
+        echo "hybrid cgroups: mounted the hugetlb controller as v1, crun needs it"
+    fi
 }
 
 ensure_dir() { # PATH MODE OWNER
@@ -55,14 +102,10 @@ ensure_dirs() {
 }
 
 # crun 1.8 forgets nosuid and nodev of a bind mount in a user namespace; a mount
-# that has them hands them on. Podman 4.3 leaves the network of such containers
-# behind unless /run/netns is a shared mount (on systemd machines it is).
+# that has them hands them on.
 ensure_mounts() {
     mountpoint -q "$GITPOD_STATE/content" || mount --bind "$GITPOD_STATE/content" "$GITPOD_STATE/content"
     mount -o remount,bind,nosuid,nodev "$GITPOD_STATE/content"
-    mkdir -p /run/netns
-    mountpoint -q /run/netns || mount --bind /run/netns /run/netns
-    mount --make-shared /run/netns
 }
 
 # Passwords of Redis' users: one file each, readable by its user only; Redis
@@ -97,7 +140,6 @@ secret_sha256() {
 # The instances of this machine take turns: each has a number, the lowest that no
 # other state directory holds, and from it a subnet and a range of uids that
 # nobody shares. Kept for the life of the state directory.
-INSTANCES=${GITPOD_INSTANCES:-/var/lib/gitpod-instances}
 INSTANCES_MAX=30 # 30 x 2048 workspaces x 65536 uids fit into 32 bits
 
 # shellcheck disable=SC2034 # used by render() and build.sh
@@ -107,10 +149,7 @@ ensure_network_names() {
     NETWORK=gitpod-$INSTALLATION
     if [ ! -s "$file" ]; then
         [ -d "$GITPOD_STATE" ] || return 0
-        (
-            flock -w 60 7 || die "another build.sh has held $INSTANCES for a minute"
-            take_instance "$file"
-        ) 7>> "$INSTANCES"
+        with_machine_lock take_instance "$file"
     fi
     # shellcheck disable=SC1090
     . "$file"
@@ -139,18 +178,6 @@ take_instance() {
 # A route to it that is not the default one: somebody's network.
 subnet_taken() {
     ip -4 route show to match "$1" | grep -qv '^default'
-}
-
-# crun 1.8 refuses hybrid cgroups with a v2 controller it cannot manage: on
-# such machines hugetlb is mounted as v1. Pure v2 machines are left alone.
-ensure_cgroups() {
-    if [ "$(stat -fc %T /sys/fs/cgroup)" = tmpfs ] && ! mountpoint -q /sys/fs/cgroup/hugetlb &&
-        grep -q '^hugetlb' /proc/cgroups; then
-        mkdir -p /sys/fs/cgroup/hugetlb
-        mount -t cgroup -o hugetlb hugetlb /sys/fs/cgroup/hugetlb || rmdir /sys/fs/cgroup/hugetlb
-        echo "hybrid cgroups: mounted the hugetlb controller as v1, crun needs it"
-    fi
-    sysctl -q -w net.ipv4.ip_forward=1
 }
 
 write_configuration() {

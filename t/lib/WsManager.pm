@@ -10,6 +10,7 @@ use FastCgi;
 use File::Basename qw(dirname);
 use File::Path qw(make_path remove_tree);
 use File::Temp qw(tempdir);
+use GitpodTest ();
 use JSON::PP;
 use Test::More;
 use Time::HiRes qw(sleep time);
@@ -28,7 +29,7 @@ sub new {
     chmod 0755, $dir;
     my $n = 2000 + $$ % 40000;
     my $self = bless { dir => $dir, run => "$dir/run", state => "$dir/state", pid => $$, child => {}, installation => "t$n",
-        bridge => "gp-t$n", subnet => sprintf('10.%d.%d.0/22', 192 + $n % 60, $n / 60 % 64 * 4), port => 20000 + $n % 20000, option => \%option }, $class;
+        bridge => "gp-t$n", subnet => sprintf('10.%d.%d.0/22', 192 + $n % 60, $n / 60 % 64 * 4), port => GitpodTest::free_port(), option => \%option }, $class;
     ($self->{gateway} = $self->{subnet}) =~ s{0/22}{1};
     make_path("$dir/run/$_") for 'ws_manager', 'redis', 'engine', 'gateway/ws_manager', 'instances', 'conf';
     make_path("$dir/state/$_") for 'ws_manager', 'secrets', 'content', 'engine';
@@ -85,19 +86,9 @@ PY
         write_file("$self->{run}/conf/$name.conf", $text);
     }
     # What build.sh does before it starts services.
-    if (qx(stat -fc %T /sys/fs/cgroup) =~ /tmpfs/ && system('mountpoint -q /sys/fs/cgroup/hugetlb') != 0) {
-        make_path('/sys/fs/cgroup/hugetlb');
-        run(qw(mount -t cgroup -o hugetlb hugetlb /sys/fs/cgroup/hugetlb));
-    }
-    run("sysctl -q -w net.ipv4.ip_forward=1");
-    make_path('/run/netns');
-    run(qw(mount --bind /run/netns /run/netns)) if system('mountpoint -q /run/netns') != 0;
-    run(qw(mount --make-shared /run/netns));
+    run('bash', '-euc', "TOP=$TOP; . $TOP/conf/setup/common.sh; . $TOP/conf/setup/services.sh; ensure_machine");
     run('mount', '--bind', "$self->{state}/content", "$self->{state}/content");
     run('mount', '-o', 'remount,bind,nosuid,nodev', "$self->{state}/content");
-    for my $f ('/etc/subuid', '/etc/subgid') {
-        run("grep -qs '^containers:' $f || echo containers:100000000:4100000000 >> $f");
-    }
     write_file("$self->{state}/secrets/redis-ws_manager", "test-password-of-ws-manager-00001\n", 0440);
     # The service is nobody with CAP_NET_ADMIN; what it needs is its group's.
     run('chown', '-R', "$UID:$UID", map { "$self->{$_->[0]}/$_->[1]" } ['run', 'ws_manager'], ['run', 'instances'], ['state', 'ws_manager'], ['state', 'secrets']);
