@@ -45,7 +45,17 @@ run_tests() {
     done
     export GITPOD_CACHE BUILD TOP
     # (Not --merge: it would keep what a test says about its failure.)
-    prove --timer --exec t/lib/run.sh -r "${programs[@]}"
+    prove --timer --jobs "$(test_jobs)" --rules 'par=**t/{service,system,browser}/*' --rules 'par=**' --exec t/lib/run.sh -r "${programs[@]}"
+}
+
+# As many tests at a time as there are processors, the long ones first. Not
+# more: each has deadlines of its own, and several have a machine's worth of
+# services and containers.
+TEST_JOBS_MAX=4
+test_jobs() {
+    local n
+    n=$(nproc)
+    printf '%s' $((n < TEST_JOBS_MAX ? n : TEST_JOBS_MAX))
 }
 
 # gcc warns wrongly about code that it instruments, so a warning is none here.

@@ -82,10 +82,7 @@ sub new {
     return $self;
 }
 
-sub free_port {
-    my $s = IO::Socket::INET->new(Listen => 1, LocalAddr => '0.0.0.0', LocalPort => 0, ReuseAddr => 1) or die "no port: $!";
-    return $s->sockport;
-}
+sub free_port { return GitpodTest::free_port() }
 
 # A loopback address of our own: a workspace's ports are fixed, so each
 # workspace of a test has its address.

@@ -21,10 +21,7 @@ use constant LISTENERS => 24; # of mode port
 
 our $TOP = abs_path(dirname(__FILE__) . '/../..');
 
-sub free_port {
-    my $s = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1', LocalPort => 0) or die "no free port: $!";
-    return $s->sockport;
-}
+sub free_port { return GitpodTest::free_port() }
 
 # mode: host or port; TEST_MODE of the environment when it is not said.
 sub new {

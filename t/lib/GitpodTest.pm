@@ -23,6 +23,7 @@ use IO::Socket::INET;
 use IO::Socket::UNIX;
 use JSON::PP;
 use POSIX qw(:sys_wait_h);
+use Socket qw(PF_INET SOCK_STREAM SOL_SOCKET SO_REUSEADDR INADDR_ANY pack_sockaddr_in unpack_sockaddr_in);
 use Test::More;
 use Time::HiRes qw(time sleep);
 
@@ -52,19 +53,34 @@ sub new {
     return $self;
 }
 
-sub free_port {
-    my $s = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1', LocalPort => 0, ReuseAddr => 1) or die "no port: $!";
-    return $s->sockport;
+# Ports of this test: nobody else gets one, no connection starts from one, until
+# it ends. A socket that is bound and does not listen keeps it, and lets servers
+# listen there that set SO_REUSEADDR, as all do.
+my @kept;
+
+# One that is free, or the port named; undef when somebody has it.
+sub keep_port {
+    my ($port) = @_;
+    socket my $s, PF_INET, SOCK_STREAM, 0 or die "socket: $!";
+    bind $s, pack_sockaddr_in($port // 0, INADDR_ANY) or return undef;
+
+    # not before: it would be bound beside another that is kept
+    setsockopt $s, SOL_SOCKET, SO_REUSEADDR, 1 or die "SO_REUSEADDR: $!";
+    push @kept, $s;
+    return (unpack_sockaddr_in(getsockname $s))[0];
 }
+
+sub free_port { return keep_port() // die "no port: $!" }
 
 # The first of n ports in a row that nobody has, below those of workspaces (22999
 # and up) and those that the kernel gives to connections (ip_local_port_range).
 sub free_range {
     my ($n) = @_;
+    my $before = @kept;
     for (1 .. 100) {
         my $first = 10_000 + int rand(11_000);
-        my @taken = grep { !IO::Socket::INET->new(Listen => 1, LocalAddr => '0.0.0.0', LocalPort => $_, ReuseAddr => 1) } $first .. $first + $n - 1;
-        return $first if !@taken;
+        return $first if !grep { !keep_port($_) } $first .. $first + $n - 1;
+        $#kept = $before - 1;
     }
     die "no $n ports in a row are free";
 }

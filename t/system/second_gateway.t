@@ -8,17 +8,9 @@ use IO::Socket::INET;
 use Test::More;
 use Time::HiRes qw(time);
 use GitpodSystem;
+use GitpodTest ();
 
-sub port_pair {
-    for (1 .. 100) {
-        my $port = GitpodSystem::free_port();
-        my $next = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1', LocalPort => $port + 1) or next;
-        return $port;
-    }
-    die 'no two free ports beside each other';
-}
-
-my $probe = port_pair();
+my $probe = GitpodTest::free_range(2);
 my @port = (GitpodSystem::free_port(), GitpodSystem::free_port());
 my $s = GitpodSystem->new(no_up => 1, env => {
     GITPOD_PROBE_PORT => $probe, GITPOD_GATEWAY_PORTS => "@port", GITPOD_DRAIN_DELAY => 2, GITPOD_DRAIN_TIMEOUT => 2,
