@@ -22,32 +22,34 @@ my ($gateway) = ($s->inside($one, 'ip route show default'))[1] =~ /via ([0-9.]+)
 my $service = IO::Socket::INET->new(Listen => 5, LocalAddr => '0.0.0.0', LocalPort => 0, ReuseAddr => 1) or die $!;
 my $port = $service->sockport;
 
-sub reaches {
-    my ($id, $addr, $p) = @_;
-    return ($s->inside($id, "timeout 3 bash -c 'exec 3<>/dev/tcp/$addr/$p' && echo reached || echo refused"))[1] =~ /^reached/m;
+# Which of "address port" a workspace reaches, each with a patience of 3 s, all at once.
+sub reached {
+    my ($id, @to) = @_;
+    my $script = join ' ', map { my ($addr, $p) = split / /; "(timeout 3 bash -c 'exec 3<>/dev/tcp/$addr/$p' && echo 'reached $addr $p') &" } @to;
+    return [ ($s->inside($id, "$script wait"))[1] =~ /^reached (\S+ \d+)$/mg ];
 }
 
-ok(reaches($one, '127.0.0.1', 22999), 'the probe itself works (own supervisor)');
-ok(reaches($one, '127.0.0.1', 23000), 'and the own editor');
-for my $p (22999, 23000) {
-    ok(!reaches($one, $ip{$two}, $p), "one workspace does not reach the other's $p");
-    ok(!reaches($two, $ip{$one}, $p), "nor the other way round");
+sub only {
+    my ($id, $what, $reached, @to) = @_;
+    is_deeply([ sort @{ reached($id, @$reached, @to) } ], [ sort @$reached ], $what);
 }
-ok(!reaches($one, $gateway, $port), 'a workspace does not reach a service of the host');
-ok(!reaches($one, $gateway, $s->{env}{GITPOD_PROBE_PORT}), 'nor the probe port');
-ok(!reaches($one, $gateway, 22), 'nor ssh');
-ok(reaches($one, $gateway, $s->{env}{GITPOD_PORT}), 'it does reach the gateway');
-ok(reaches($one, $gateway, $s->gateway_port($two)), 'also where the other workspace is');
-like(($s->inside($one, 'curl -s -o /dev/null -w "%{http_code}" --resolve ' . join(':', ($s->address($two) =~ /^(.*):(\d+)$/), $gateway) . ' http://' . $s->address($two) . '/healthz'))[1], qr/^401$/m, 'which wants a credential from there too');
-ok(!reaches($one, '169.254.169.254', 80), 'nor metadata addresses');
+
+my @own = ('127.0.0.1 22999', '127.0.0.1 23000');
+my %door = map { ("$gateway $_" => 1) } $s->{env}{GITPOD_PORT}, $s->gateway_port($two);
+only($one, 'a workspace reaches its own supervisor and editor (so the probe works) and the gateway, also where the other workspace is; neither the other,'
+    . ' nor a service of the host, nor the probe port, nor ssh, nor metadata addresses', [ @own, keys %door ], "$ip{$two} 22999", "$ip{$two} 23000",
+    "$gateway $port", "$gateway $s->{env}{GITPOD_PROBE_PORT}", "$gateway 22", '169.254.169.254 80');
+only($two, 'nor the other way round', \@own, "$ip{$one} 22999", "$ip{$one} 23000");
+like(($s->inside($one, 'curl -s -o /dev/null -w "%{http_code}" --resolve ' . join(':', ($s->address($two) =~ /^(.*):(\d+)$/), $gateway) . ' http://' . $s->address($two) . '/healthz'))[1], qr/^401$/m, 'a door that wants a credential from there too');
 
 # Another machine of the network routes the range of workspaces through this one, which forwards.
 my $ns = "gpt$$";
-my $setup = join ' && ', "ip netns add $ns", "ip link add v$$ type veth peer name eth0 netns $ns", "ip addr add 198.18.77.1/30 dev v$$", "ip link set v$$ up",
-    "ip -n $ns addr add 198.18.77.2/30 dev eth0", "ip -n $ns link set eth0 up", "ip -n $ns route add default via 198.18.77.1";
+my ($here, $there) = map { join '.', 198, unpack 'C3', substr pack('N', (18 << 16) + 4 * ($$ % 32_768) + $_), 1 } 1, 2; # of 198.18.0.0/15 (RFC 2544)
+my $setup = join ' && ', "ip netns add $ns", "ip link add v$$ type veth peer name eth0 netns $ns", "ip addr add $here/30 dev v$$", "ip link set v$$ up",
+    "ip -n $ns addr add $there/30 dev eth0", "ip -n $ns link set eth0 up", "ip -n $ns route add default via $here";
 is(system($setup), 0, 'a machine beside this one');
 sub stranger { my ($addr, $p) = @_; return system("ip netns exec $ns timeout 3 bash -c 'exec 3<>/dev/tcp/$addr/$p' 2>/dev/null") == 0 }
-ok(stranger('198.18.77.1', $port), 'it reaches this machine');
+ok(stranger($here, $port), 'it reaches this machine');
 ok(!stranger($ip{$one}, $_), "but no workspace's $_") for 22999, 23000;
 system("ip netns delete $ns");
 
@@ -56,7 +58,7 @@ chomp(my $digest = qx(printf %s '$s->{env}{GITPOD_STATE}' | sha256sum));
 my $table = 'gitpod_' . substr $digest, 0, 8;
 is(system("nft delete table inet $table"), 0, 'the rules stand in a table of our own');
 ok($s->wait_for(30, 'rules', sub { system("nft list table inet $table >/dev/null 2>&1") == 0 }), 'removed rules are put back');
-ok(!reaches($one, $gateway, $port), 'and hold');
+only($one, 'and hold', \@own, "$gateway $port");
 
 my ($rc, $caps) = $s->inside($one, 'grep -i capbnd /proc/1/status; ls -ld /.supervisor; touch /.supervisor/x; touch /ide/x; mount | grep " /workspace "; cat /proc/1/environ; ls -l /proc/1/exe', user => 33333);
 my ($bnd) = $caps =~ /CapBnd:\s*([0-9a-f]+)/;
