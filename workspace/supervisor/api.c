@@ -18,6 +18,7 @@ static int64_t sup_api_active_s; /* start, heartbeats of people's programs */
 static int sup_api_stop;
 static int sup_api_ends; /* the workspace stops */
 static int sup_api_watched; /* somebody waits, or waited, to hear that */
+static int sup_api_told; /* how often it was answered so */
 
 
 void sup_api_set_fatal(const char *text)
@@ -38,6 +39,12 @@ int sup_api_set_ends(void)
     sup_api_ends = 1;
 
     return sup_api_watched;
+}
+
+
+int sup_api_ends_told(void)
+{
+    return sup_api_told;
 }
 
 
@@ -88,6 +95,7 @@ static int sup_api_will_shutdown(const sup_request_t *request, int last, sup_rep
         sup_api_watched = 1;
         return SUP_API_WAIT;
     }
+    sup_api_told += sup_api_ends;
 
     return sup_api_ok(reply, json_pack("{s:b}", "ok", sup_api_ends));
 }

@@ -28,3 +28,5 @@ void sup_api_started(void); /* the clock of activity starts here */
 int sup_api_stop_requested(void);
 /* The workspace stops. True: somebody wants to hear that (then sup_http_wake(), and a moment). */
 int sup_api_set_ends(void);
+/* How many were told since. Who was told asks once more when the person knows, too. */
+int sup_api_ends_told(void);

@@ -36,12 +36,16 @@
 #define SUP_GRACE_MS 25000 /* from SIGTERM to our end, at most */
 #define SUP_OTHERS_MS 5000 /* for processes that are left after editor and tasks */
 #define SUP_FAREWELL_MS 500 /* for who was told that it ends, to tell the person */
+#define SUP_FAREWELL_STEP_MS 100 /* then, while somebody has not said that it is done */
+#define SUP_FAREWELL_STEPS_MAX 45
 #define SUP_TASKS_DELAY_MS 1000 /* tasks wait this long for the editor, which starts faster alone */
 
 static sup_watch_t sup_main_signals = {.fd = -1};
 static sup_timer_t sup_main_tasks;
 static sup_timer_t sup_main_deadline;
 static sup_timer_t sup_main_farewell;
+static int sup_main_farewell_steps;
+static int sup_main_farewell_heard;
 static sup_env_t sup_main_env;
 static gp_yml_t *sup_main_yml;
 static int sup_main_tasks_started;
@@ -70,12 +74,22 @@ static void sup_main_others(void)
 }
 
 
-static void sup_main_stop_children(sup_timer_t *timer)
+static void sup_main_stop_children(void)
 {
-    (void) timer;
     sup_timer_clear(&sup_main_farewell);
     sup_ide_stop();
     sup_task_stop();
+}
+
+
+/* Each who heard asks once more when the person knows. */
+static void sup_main_farewell_over(sup_timer_t *timer)
+{
+    if (sup_api_ends_told() < 2 * sup_main_farewell_heard && sup_main_farewell_steps++ < SUP_FAREWELL_STEPS_MAX) {
+        sup_timer_set(timer, SUP_FAREWELL_STEP_MS, sup_main_farewell_over, NULL);
+        return;
+    }
+    sup_main_stop_children();
 }
 
 
@@ -90,9 +104,10 @@ static void sup_main_stop(void)
     sup_timer_set(&sup_main_deadline, SUP_GRACE_MS - SUP_OTHERS_MS, sup_main_kill_all, NULL);
     if (sup_api_set_ends()) {
         sup_http_wake();
-        sup_timer_set(&sup_main_farewell, SUP_FAREWELL_MS, sup_main_stop_children, NULL);
+        sup_main_farewell_heard = sup_api_ends_told();
+        sup_timer_set(&sup_main_farewell, SUP_FAREWELL_MS, sup_main_farewell_over, NULL);
     } else {
-        sup_main_stop_children(NULL);
+        sup_main_stop_children();
     }
 }
 

@@ -5,7 +5,8 @@
 // attached by gp. What a task has said before is replayed.
 //
 // When the workspace stops, the editor says so by itself after 40 seconds only,
-// and as a lost connection. The supervisor tells half a second before the end.
+// and as a lost connection. The supervisor tells before the end, and is told
+// here that the person knows.
 'use strict';
 
 const { execFile } = require('node:child_process');
@@ -98,6 +99,9 @@ async function sayEnd(signal) {
             if (await ends(signal)) {
                 const detail = 'What you type here is not kept any more; the files in it are. Reload this page to start it again.';
                 void vscode.window.showWarningMessage('This workspace has stopped', { modal: true, detail });
+                // What goes to the browser arrives in order: after this answer the dialog is there.
+                await vscode.commands.executeCommand('setContext', 'gitpod.stopped', true);
+                await ends(signal);
                 return;
             }
         } catch {
