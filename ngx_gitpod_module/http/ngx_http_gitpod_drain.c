@@ -3,20 +3,32 @@
  * gitpod_drain: the word in shared memory that turns /ready to 503 in every
  * worker, before anything closes.  Who stops nginx sets it, waits until load
  * balancers have seen it, and then sends SIGQUIT.
+ *
+ * gitpod_resumable: what does not keep a worker from ending then.
  */
 
 
 #include "ngx_http_gitpod.h"
+#include "ngx_http_gitpod_request.h"
 #include "ngx_gitpod_zone.h"
 
 
 #define NGX_HTTP_GITPOD_DRAIN_TEXT  128     /* bytes of an answer */
 
 
+typedef struct {
+    ngx_flag_t  resumable;
+} ngx_http_gitpod_drain_loc_conf_t;
+
+
+static void *ngx_http_gitpod_drain_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_http_gitpod_drain_merge_loc_conf(ngx_conf_t *cf,
+    void *parent, void *child);
 static char *ngx_http_gitpod_drain_conf(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static ngx_int_t ngx_http_gitpod_drain_init(ngx_conf_t *cf);
 static ngx_int_t ngx_http_gitpod_drain_close(ngx_http_request_t *r);
+static ngx_int_t ngx_http_gitpod_drain_resumable(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gitpod_drain_handler(ngx_http_request_t *r);
 static void ngx_http_gitpod_drain_set(ngx_gitpod_zone_t *zone, uint64_t since,
     ngx_log_t *log);
@@ -33,6 +45,13 @@ static ngx_command_t  ngx_http_gitpod_drain_commands[] = {
       0,
       NULL },
 
+    { ngx_string("gitpod_resumable"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_gitpod_drain_loc_conf_t, resumable),
+      NULL },
+
       ngx_null_command
 };
 
@@ -47,8 +66,8 @@ static ngx_http_module_t  ngx_http_gitpod_drain_module_ctx = {
     NULL,                                  /* create server configuration */
     NULL,                                  /* merge server configuration */
 
-    NULL,                                  /* create location configuration */
-    NULL                                   /* merge location configuration */
+    ngx_http_gitpod_drain_create_loc_conf, /* create location configuration */
+    ngx_http_gitpod_drain_merge_loc_conf   /* merge location configuration */
 };
 
 
@@ -66,6 +85,33 @@ ngx_module_t  ngx_http_gitpod_drain_module = {
     NULL,                                  /* exit master */
     NGX_MODULE_V1_PADDING
 };
+
+
+static void *
+ngx_http_gitpod_drain_create_loc_conf(ngx_conf_t *cf)
+{
+    ngx_http_gitpod_drain_loc_conf_t  *conf;
+
+    conf = ngx_palloc(cf->pool, sizeof(ngx_http_gitpod_drain_loc_conf_t));
+
+    if (conf) {
+        conf->resumable = NGX_CONF_UNSET;
+    }
+
+    return conf;
+}
+
+
+static char *
+ngx_http_gitpod_drain_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_gitpod_drain_loc_conf_t *prev = parent;
+    ngx_http_gitpod_drain_loc_conf_t *conf = child;
+
+    ngx_conf_merge_value(conf->resumable, prev->resumable, 0);
+
+    return NGX_CONF_OK;
+}
 
 
 static char *
@@ -109,6 +155,15 @@ ngx_http_gitpod_drain_init(ngx_conf_t *cf)
 
     *h = ngx_http_gitpod_drain_close;
 
+    /* after access: from then on what lives is judged by its right */
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_PRECONTENT_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_gitpod_drain_resumable;
+
     return NGX_OK;
 }
 
@@ -123,6 +178,31 @@ ngx_http_gitpod_drain_close(ngx_http_request_t *r)
 {
     if (ngx_gitpod_drain_since(ngx_http_gitpod_zone(r))) {
         r->keepalive = 0;
+    }
+
+    return NGX_DECLINED;
+}
+
+
+/* Ends when its worker is told to: ngx_http_gitpod_live.c. */
+
+static ngx_int_t
+ngx_http_gitpod_drain_resumable(ngx_http_request_t *r)
+{
+    ngx_http_gitpod_ctx_t             *ctx;
+    ngx_http_gitpod_drain_loc_conf_t  *dlcf;
+
+    dlcf = ngx_http_get_module_loc_conf(r, ngx_http_gitpod_drain_module);
+
+    if (!dlcf->resumable || r != r->main) {
+        return NGX_DECLINED;
+    }
+
+    ctx = ngx_http_gitpod_ctx_get(r);
+
+    if (ctx) {
+        ctx->resumable = 1;
+        ngx_http_gitpod_live_add(ctx);
     }
 
     return NGX_DECLINED;

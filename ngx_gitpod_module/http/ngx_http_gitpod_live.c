@@ -8,6 +8,9 @@
  *
  * A worker looks four times a second whether any route or revocation moved at
  * all; only then does it judge what it has open.
+ *
+ * A worker that is told to end (a stop, a reload, an upgrade) ends what
+ * gitpod_resumable names, which would keep it for nothing.
  */
 
 
@@ -23,6 +26,7 @@
 
 
 static void ngx_http_gitpod_live_look(ngx_event_t *ev);
+static void ngx_http_gitpod_live_end(void);
 static ngx_uint_t ngx_http_gitpod_live_lost(ngx_http_gitpod_ctx_t *ctx);
 static ngx_uint_t ngx_http_gitpod_live_stopped(ngx_http_gitpod_ctx_t *ctx);
 static void ngx_http_gitpod_live_close(ngx_http_gitpod_ctx_t *ctx,
@@ -105,6 +109,10 @@ ngx_http_gitpod_live_look(ngx_event_t *ev)
     ngx_gitpod_zone_t      *zone;
     ngx_http_gitpod_ctx_t  *ctx;
 
+    if (ngx_exiting) {
+        ngx_http_gitpod_live_end();
+    }
+
     if (ngx_queue_empty(&ngx_http_gitpod_lives)) {
 
         /* the next request starts the timer again */
@@ -146,6 +154,26 @@ ngx_http_gitpod_live_look(ngx_event_t *ev)
     }
 
     ngx_add_timer(ev, NGX_HTTP_GITPOD_LIVE_MS);
+}
+
+
+static void
+ngx_http_gitpod_live_end(void)
+{
+    ngx_queue_t            *q, *next;
+    ngx_http_gitpod_ctx_t  *ctx;
+
+    for (q = ngx_queue_head(&ngx_http_gitpod_lives);
+         q != ngx_queue_sentinel(&ngx_http_gitpod_lives);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+        ctx = ngx_queue_data(q, ngx_http_gitpod_ctx_t, live);
+
+        if (ctx->resumable) {
+            ngx_http_gitpod_live_close(ctx, "worker ends");
+        }
+    }
 }
 
 

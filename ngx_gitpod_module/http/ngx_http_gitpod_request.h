@@ -183,6 +183,7 @@ struct ngx_http_gitpod_ctx_s {
     unsigned                       traced:1;
     unsigned                       open:1;        /* needs no credential */
     unsigned                       living:1;
+    unsigned                       resumable:1;   /* its worker may end it */
     unsigned                       limited:1;     /* by address, once */
     unsigned                       limited_user:1;
     unsigned                       limit_dry:1;   /* reached in a dry run */

@@ -148,6 +148,7 @@ sub callers_map {
     my $file = "$self->{dir}/callers.map";
     spew($file, join '',
         qq{"public_api:/gitpod.internal.v1.WorkspaceManagerService/GetWorkspace" 1;\n},
+        qq{"public_api:/gitpod.internal.v1.WorkspaceManagerService/WatchWorkspaces" 1;\n},
         qq{"admin:/gitpod.internal.v1.AuthService/CreateToken" 1;\n});
     return $file;
 }
@@ -413,6 +414,7 @@ END {
     for my $self (@servers) {
         next if $self->{pid} != $$ || $self->{stopped};
         $self->{stopped} = 1;
+        kill 'TERM', $self->{nginx_pid} if $self->{daemon} && $self->{nginx_pid};
         $self->end_children(@{ $self->{children} });
         remove_tree($self->{dir}) unless $ENV{GITPOD_KEEP};
     }
