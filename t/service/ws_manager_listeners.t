@@ -85,6 +85,9 @@ $m->inside($b, 'cd / && (setsid python3 -m http.server 8000 >/dev/null 2>&1 &)',
 ok($m->wait_for(10, 'the log', sub { WsManager::slurp("$m->{dir}/service.log") =~ /a port has no listener.*half of the range: .*GITPOD_PORT_RANGE/ }), 'a port without one is in the log');
 is($m->phase($b), 'PHASE_RUNNING', 'its workspace runs on');
 
+$m->inside($a, '(/.supervisor/gp ports visibility 9000:public > /workspace/said 2>&1 &)', 33333);
+becomes($a, '10000 8000:10002 9000:none', 'one that is made public neither');
+
 # stops keep them, until somebody needs one
 $m->stop($b);
 $m->wait_phase($b, 'STOPPED');
@@ -105,9 +108,13 @@ is($m->start($b)->{status}, 429, 'it cannot start now');
 $m->kill_child('service', 'KILL');
 $m->start_service;
 ok($m->wait_for(10, 'the service', sub { $m->phase($a) eq 'PHASE_RUNNING' }), 'the service comes back');
-is(listen_of($a), '10000 8000:10002', 'everybody has what it had');
+is(listen_of($a), '10000 8000:10002 9000:none', 'everybody has what it had');
 is(listen_of($c), '10001', 'the other one, too');
 ok($m->wait_for(10, 'the snapshot', sub { (($m->snapshot($c) // {})->{listen} // 0) == 10001 }), 'and the snapshot says so');
+
+my $said = '';
+$m->wait_for(25, 'what gp says', sub { $said = $m->inside($a, 'cat /workspace/said', 33333) });
+like($said, qr{^Port 9000 is public: $d/api/ports/$a/9000/\nThat is for you alone: .*GITPOD_PORT_RANGE$}, 'gp says that nobody else finds it');
 
 # a deletion gives all back
 is($m->call('DeleteWorkspace', { userId => $WsManager::OWNER, workspaceId => $a })->{status}, 200, 'a workspace goes');
@@ -123,6 +130,7 @@ $m->{option}{"listener-$_->[0]"} = $_->[1] for ['first', 11000], ['last', 11009]
 $m->start_service;
 $m->wait_for(15, 'the new range', sub { listen_of($c) =~ /^1100\d/ });
 like(listen_of($c), qr/^1100\d/, 'with another range what runs gets others');
+like($m->inside($c, "/.supervisor/gp ports visibility $_:public", 33333), qr{^Port $_ is public: https://ws-gitpod\.test:1100\d/$}, 'a port that is made public has an address for everybody') for 7000 .. 7002;
 
 # mode host again
 $m->kill_child('service');
@@ -131,6 +139,6 @@ $m->start_service;
 is($m->workspace($c)->{url}, "https://$c.ws-gitpod.test:$m->{port}/", 'in mode host there are names again');
 is(link_to($c, 8000), "303 https://8000-$c.ws-gitpod.test:$m->{port}/", 'to which links lead, too');
 $m->kill_child('service');
-my $said = qx('$WsManager::BUILD/c/plugins/ws_manager/ws_manager' --listener-first 10000 --listener-last 11000 2>&1);
+$said = qx('$WsManager::BUILD/c/plugins/ws_manager/ws_manager' --listener-first 10000 --listener-last 11000 2>&1);
 like($said, qr/option listener-last: 10000 to 11000 is no range of at most 1000 ports from 1024 on/, 'a range that is too large is refused');
 done_testing();

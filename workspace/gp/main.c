@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/json.h"
+#include "core/contract.h"
 
 /* gp: the workspace's command line. It asks the supervisor over a unix socket that only this workspace has. */
 #define GP_CLI_ANSWER_MAX 1048576 /* bytes of an answer */
@@ -264,6 +265,13 @@ static int gp_cli_port_is(unsigned long number, const char *member, const char *
 }
 
 
+/* Mode port: it is about to have an address for everybody; until then there is only the owner's. */
+static int gp_cli_port_awaits(const char *word, const char *url)
+{
+    return strcmp(word, "private") != 0 && strcmp(word, "http") != 0 && strstr(url, GP_PATH_PORTS) != NULL;
+}
+
+
 /* "3000:public" */
 static int gp_cli_ports_set(int argc, char **argv, const char *member, const char *words)
 {
@@ -273,7 +281,7 @@ static int gp_cli_ports_set(int argc, char **argv, const char *member, const cha
     char path[128], url[GP_CLI_URL_MAX];
     unsigned long port;
     char *end;
-    int waited;
+    int waited, so = 0;
 
     port = word ? strtoul(argv[0], &end, 10) : 0;
     if (!word || end != word || port < 1 || port > 65535 || strlen(word) > 8 || !strstr(words, word + 1)) {
@@ -286,11 +294,19 @@ static int gp_cli_ports_set(int argc, char **argv, const char *member, const cha
         return gp_cli_fail(&err);
     }
     for (waited = 0; waited < GP_CLI_PORT_WAIT_MS; waited += GP_CLI_PORT_LOOK_MS) {
-        if (gp_cli_port_is(port, member, word, url, sizeof(url))) {
-            printf("Port %lu is %s%s%s\n", port, word, *url ? ": " : "", url);
-            return 0;
+        so = gp_cli_port_is(port, member, word, url, sizeof(url));
+        if (so && !gp_cli_port_awaits(word, url)) {
+            break;
         }
         (void) poll(NULL, 0, GP_CLI_PORT_LOOK_MS);
+    }
+    if (so) {
+        printf("Port %lu is %s%s%s%s\n", port, word, *url ? ": " : "", url,
+               gp_cli_port_awaits(word, url)
+                   ? "\nThat is for you alone: the gateway has no address left for it. End programs that listen, or ask for a larger "
+                     "GITPOD_PORT_RANGE"
+                   : "");
+        return 0;
     }
     fprintf(stderr,
             "gp: nothing came of it within %d s. 16 ports that are not private and http are the limit of a workspace (see `gp ports "
