@@ -60,11 +60,15 @@ ngx_http_gitpod_auth_handler(ngx_http_request_t *r)
             return ngx_http_gitpod_limit_refuse(r, ctx);
         }
 
+        if (rc == NGX_ERROR && ctx->token.data == NULL) {
+            return ngx_http_gitpod_claims_untold(r, ctx);
+        }
+
         if (rc == NGX_ERROR) {
             return ngx_http_gitpod_reply_error(r,
                        NGX_HTTP_SERVICE_UNAVAILABLE,
-                       "Credentials cannot be checked at the moment: "
-                       "the auth service does not answer. Try again");
+                       "The token cannot be checked at the moment: "
+                       "the service auth does not answer. Try again");
         }
 
         ctx->identified = 1;

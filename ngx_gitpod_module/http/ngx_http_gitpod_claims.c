@@ -433,3 +433,20 @@ ngx_http_gitpod_claims_workspace(ngx_http_request_t *r,
 
     return rc;
 }
+
+
+ngx_int_t
+ngx_http_gitpod_claims_untold(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx)
+{
+    if (!ngx_gitpod_revocations_synced(ctx->zone)) {
+        return ngx_http_gitpod_reply_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                   "Sessions cannot be checked at the moment: the gateway has "
+                   "not read the revocations from Redis yet. Try again");
+    }
+
+    return ngx_http_gitpod_reply_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+               "This session cannot be checked at the moment: the gateway "
+               "does not have its key, and Redis or the key set's URL does "
+               "not answer. Try again");
+}

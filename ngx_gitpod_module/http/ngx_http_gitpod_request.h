@@ -236,6 +236,11 @@ ngx_int_t ngx_http_gitpod_claims_session(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
 ngx_int_t ngx_http_gitpod_claims_workspace(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
+
+/* The answer to NGX_ERROR of those two: what is missing. */
+ngx_int_t ngx_http_gitpod_claims_untold(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+
 ngx_int_t ngx_http_gitpod_token_opaque(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
 void ngx_http_gitpod_token_abandon(ngx_http_gitpod_ctx_t *ctx);

@@ -27,7 +27,6 @@ static ngx_int_t ngx_http_gitpod_workspace_missing(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
 static ngx_uint_t ngx_http_gitpod_workspace_table(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
-static ngx_int_t ngx_http_gitpod_workspace_untold(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gitpod_workspace_find(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route);
 static ngx_uint_t ngx_http_gitpod_workspace_reserved(ngx_uint_t port);
@@ -159,7 +158,9 @@ ngx_http_gitpod_workspace_unknown(ngx_http_request_t *r,
 {
     if (!ngx_http_gitpod_workspace_table(r, ctx)) {
         return ngx_http_gitpod_reply_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
-                   "This workspace is not known at the moment. Try again");
+                   "It cannot be told at the moment whether there is such a "
+                   "workspace: Redis is away, or was not read to the end yet. "
+                   "Try again");
     }
 
     return ngx_http_gitpod_workspace_none(r);
@@ -220,7 +221,7 @@ ngx_http_gitpod_workspace_missing(ngx_http_request_t *r,
         }
 
         if (rc == NGX_ERROR) {
-            return ngx_http_gitpod_workspace_untold(r);
+            return ngx_http_gitpod_claims_untold(r, ctx);
         }
     }
 
@@ -380,7 +381,7 @@ ngx_http_gitpod_workspace_cookie(ngx_http_request_t *r,
     }
 
     if (rc == NGX_ERROR) {
-        return ngx_http_gitpod_workspace_untold(r);
+        return ngx_http_gitpod_claims_untold(r, ctx);
     }
 
     ngx_gitpod_count(ctx->zone, rc == NGX_OK
@@ -442,14 +443,6 @@ ngx_http_gitpod_workspace_anonymous(ngx_http_request_t *r,
     }
 
     return ngx_http_gitpod_stranger(r, ctx, 0);
-}
-
-
-static ngx_int_t
-ngx_http_gitpod_workspace_untold(ngx_http_request_t *r)
-{
-    return ngx_http_gitpod_reply_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
-               "Credentials cannot be checked at the moment. Try again");
 }
 
 
