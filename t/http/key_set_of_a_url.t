@@ -150,12 +150,14 @@ subtest 'workers are killed' => sub {
 
 subtest 'keys that are not listed any more' => sub {
     $issuer = issuer();
-    $options = 'interval=1s again=1s grace=3s stale=3s';
+    $options = 'interval=1s again=1s grace=1h stale=1h';
     list('key-c');
     $g->reload;
     my $n = fetches();
     GitpodGateway::wait_for('the next set', sub { fetches() > $n + 1 });
     is(ask(token('key-b'))->{status}, 200, 'count on for a while');
+    $options =~ s/grace=1h/grace=3s/;
+    $g->reload;
     GitpodGateway::wait_for('the end of it', sub { ask(token('key-b', sid => 'other'))->{status} == 401 });
     pass('and then do not');
     is(ask(token('key-c'))->{status}, 200, 'the one that is listed does');
@@ -166,6 +168,8 @@ subtest 'an issuer that is away for too long' => sub {
     kill 'KILL', $issuer;
     waitpid $issuer, 0;
     is(ask(token('key-c'))->{status}, 200, 'its keys go on counting');
+    $options =~ s/stale=1h/stale=3s/;
+    $g->reload;
     GitpodGateway::wait_for('the end of that', sub { ask(token('key-c'))->{status} == 503 });
     like($g->error_log, qr/\[error\].*the key set of "http:[^"]*" was fetched \d+ s ago and is dropped/, 'for as long as was said');
     is(ask($g->session_token)->{status}, 200, 'the file\'s keys are no part of it');
