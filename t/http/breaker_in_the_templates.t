@@ -29,7 +29,7 @@ sub state_is { my ($name, $state) = @_; return metric("gitpod_breaker_state{name
 # ---- a service ----
 
 GitpodGateway::wait_for('the API', sub { call()->{status} == 200 });
-is(state_is($_, 'closed'), 1, "$_ has a breaker") for @GitpodGateway::SERVICES;
+is(state_is($_, 'closed'), 1, "$_ has a breaker") for @GitpodServices::SERVICES;
 
 $g->stop_service('public_api');
 is(join(' ', map { call()->{status} } 1 .. 3), '502 502 502', 'with its process killed three calls fail');

@@ -15,8 +15,8 @@ GitpodGateway::wait_for('the key set', sub { $g->get($host, '/', Cookie => "__Ho
 is($g->get($host, '/', Cookie => "gp_workspace=$token")->{status}, 401, 'a cookie without __Host- does not count');
 is($g->get($host, '/', Cookie => "gp_workspace=toss; __Host-gp_workspace=$token")->{status}, 200, 'nor does it disturb the real one');
 is($g->get($host, '/', Cookie => "__Host-gp_workspace=a; __Host-gp_workspace=$token")->{status}, 400, 'two real ones do');
-is(GitpodGateway::seen($g->get($host, '/', Cookie => "gp_workspace=a; __Host-gp_workspace=$token; b=1"))->{cookie}[0], 'b=1', 'neither form reaches the workspace');
-is(GitpodGateway::seen($g->get($host, '/', Cookie => "__Host-gp_workspace=$token"))->{'x-forwarded-proto'}[0], 'https', 'which is told https');
+is(GitpodClient::seen($g->get($host, '/', Cookie => "gp_workspace=a; __Host-gp_workspace=$token; b=1"))->{cookie}[0], 'b=1', 'neither form reaches the workspace');
+is(GitpodClient::seen($g->get($host, '/', Cookie => "__Host-gp_workspace=$token"))->{'x-forwarded-proto'}[0], 'https', 'which is told https');
 
 my $r = $g->browse($host, '/a');
 like($r->{headers}{location}, qr{^https://gitpod\.test/api/handoff\?}, 'people are sent to https');

@@ -98,8 +98,8 @@ is(preflight($private, $page)->{status}, 401, 'without gitpod_preflight all are 
 is(app(preflight($public, $page)), "OPTIONS $id:3000", 'but those of public ports');
 
 # the application's own credential
-is(GitpodGateway::seen($g->get($public, '/', Authorization => 'Bearer of-the-application'))->{authorization}[0], 'Bearer of-the-application', 'an application\'s Authorization reaches it');
-is(GitpodGateway::seen($g->get($private, '/', @cookie, Authorization => 'Basic YTpi'))->{authorization}[0], 'Basic YTpi', 'on a private port too');
+is(GitpodClient::seen($g->get($public, '/', Authorization => 'Bearer of-the-application'))->{authorization}[0], 'Bearer of-the-application', 'an application\'s Authorization reaches it');
+is(GitpodClient::seen($g->get($private, '/', @cookie, Authorization => 'Basic YTpi'))->{authorization}[0], 'Basic YTpi', 'on a private port too');
 is($g->get($private, '/', Authorization => 'Basic YTpi')->{status}, 401, 'where it is no credential of ours');
 
 $g->finish;

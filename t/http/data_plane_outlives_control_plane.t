@@ -63,7 +63,7 @@ sub all_goes_on {
 my $open = socket_to($host, @in[0, 1]);
 ok(alive($open), 'a connection is open');
 $g->stop_redis;
-$g->stop_service($_) for @GitpodGateway::SERVICES;
+$g->stop_service($_) for @GitpodServices::SERVICES;
 GitpodGateway::wait_for('the loss of Redis', sub { $g->get($g->host('other-one-aaaabbbb'), '/')->{status} == 503 });
 ok(alive($open), 'it lives on when everything behind the gateway is dead');
 all_goes_on('without a control plane');

@@ -29,7 +29,7 @@ close $s;
 
 $r = $g->request($host, 'GET', '/', ['Connection' => 'Upgrade, HTTP2-Settings', 'Upgrade' => 'h2c', 'HTTP2-Settings' => 'AA', @owner]);
 is($r->{status}, 200, 'another protocol is not upgraded');
-is(GitpodGateway::seen($r)->{upgrade}, undef, 'the workspace does not hear of it');
+is(GitpodClient::seen($r)->{upgrade}, undef, 'the workspace does not hear of it');
 
 # uploads
 $r = $g->request($host, 'PUT', '/file', [@owner], 'u' x 12_000_000);
@@ -70,7 +70,7 @@ print $c 'hello';
 $c->flush;
 $r = $g->response($c, 'PUT');
 is($r->{json}{body_length}, 5, 'and the body arrives');
-is(GitpodGateway::seen($r)->{expect}, undef, 'the workspace is not asked a second time');
+is(GitpodClient::seen($r)->{expect}, undef, 'the workspace is not asked a second time');
 my @left = glob("$g->{run}/nginx/body/* $g->{run}/nginx/proxy/*");
 is("@left", '', 'nothing was written to a file');
 

@@ -21,7 +21,7 @@ my @forged = (
     'Forwarded', 'X-Real-IP', 'Proxy',
 );
 my @pairs = map { ($_ => 'forged') } @forged;
-my $seen = GitpodGateway::seen($g->get($host, '/', @pairs, @owner));
+my $seen = GitpodClient::seen($g->get($host, '/', @pairs, @owner));
 ok(!(grep { grep { /forged/ } @$_ } values %$seen), 'no forged header reaches a workspace');
 is("@{ $seen->{'x-forwarded-for'} }", '127.0.0.1', 'X-Forwarded-For is the gateway\'s');
 is("@{ $seen->{'x-forwarded-host'} }", $host, 'X-Forwarded-Host too');
@@ -29,7 +29,7 @@ is("@{ $seen->{'x-forwarded-proto'} }", 'http', 'X-Forwarded-Proto too');
 is("@{ $seen->{host} }", $host, 'Host goes through as it came');
 is($seen->{'x-gitpod-owner-token'}, undef, 'the owner token stays here');
 
-$seen = GitpodGateway::seen($g->get("$host:8080", '/', @owner));
+$seen = GitpodClient::seen($g->get("$host:8080", '/', @owner));
 is("@{ $seen->{host} }", "$host:8080", 'its port included');
 
 my $params = $g->post($d, $rpc, '{}', @pairs, 'X-Gitpod-Owner-Token' => 'x', Cookie => 'gp_session=' . $g->session_token . '; theme=dark', Origin => $g->origin($d))->{json}{params};
@@ -41,7 +41,7 @@ is($params->{HTTP_X_GITPOD_OWNER_TOKEN}, undef, 'and no owner token');
 ok(!grep({ /^HTTP_PROXY$/ && length $params->{$_} } keys %$params), 'no HTTP_PROXY');
 
 # credentials
-sub cookies { my $s = GitpodGateway::seen($g->get($host, '/', @_)); return join ' | ', @{ $s->{cookie} // ['none'] } }
+sub cookies { my $s = GitpodClient::seen($g->get($host, '/', @_)); return join ' | ', @{ $s->{cookie} // ['none'] } }
 for (
     ['a=1; gp_workspace=%; b=2', 'a=1; b=2'],
     ['gp_workspace=%', 'none'],
@@ -58,10 +58,10 @@ is(cookies(@owner, Cookie => join ';', 'xgp_y=1', ('a') x 6000), join('; ', 'xgp
 
 for (['Basic dXNlcjpwYXNz', 'Basic dXNlcjpwYXNz'], ['Bearer app-token', 'Bearer app-token'], ['Bearer gitpod_pat_a.b', undef], ['bearer  gitpod_pat_a.b', undef]) {
     my ($sent, $left) = @$_;
-    my $s = GitpodGateway::seen($g->get($host, '/', @owner, Authorization => $sent));
+    my $s = GitpodClient::seen($g->get($host, '/', @owner, Authorization => $sent));
     is(($s->{authorization} // [])->[0], $left, "Authorization \"$sent\" " . ($left ? 'is the application\'s' : 'is ours and stays here'));
 }
-$seen = GitpodGateway::seen($g->get($host, '/', @owner, Authorization => 'Basic x', Authorization => 'Basic x'));
+$seen = GitpodClient::seen($g->get($host, '/', @owner, Authorization => 'Basic x', Authorization => 'Basic x'));
 is(scalar @{ $seen->{authorization} }, 1, 'the same Authorization twice arrives once');
 
 # two of one cookie

@@ -52,7 +52,7 @@ my $seen = GitpodGateway::wait_for('four that wait', sub {
     return $r if $r->{status} == 429;
 
     # in the other worker this very question may have had the place of one of them
-    @held = map { GitpodGateway::silent($_, 0) ? $_ : hold() } @held;
+    @held = map { GitpodClient::silent($_, 0) ? $_ : hold() } @held;
     return;
 });
 like($seen->{json}{message}, qr/the limit status_held allows 4 at a time/, 'so many may wait for it at a time');

@@ -42,7 +42,7 @@ for my $host ("$w:$public", $w, "$w:1", "$w:$g->{port}", "$w:$other") {
     is(at($edit, 'get', $host, '/')->{status}, 401, "Host $host does not tell where a request goes");
     is(at($edit, 'get', $host, '/', @owner)->{json}{name}, "$id:23000", 'its listener does');
 }
-is(GitpodGateway::seen(on($app, 'get', '/', @owner))->{host}[0], "$w:$app", 'Host goes through as it came');
+is(GitpodClient::seen(on($app, 'get', '/', @owner))->{host}[0], "$w:$app", 'Host goes through as it came');
 for my $host ($d, "api.$d", "$id.$w", "3000-$id.$w", 'evil.example', '127.0.0.1') {
     is(at($edit, 'get', "$host:$edit", '/', @owner)->{status}, 404, "Host $host: nothing");
 }

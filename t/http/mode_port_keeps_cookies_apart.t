@@ -59,7 +59,7 @@ is_deeply(set('port', 'sid=1'), ["${p}sid=1"], 'the ports of a workspace have on
 is_deeply(set('b', 'sid=1'), ["gp.$id{b}.sid=1"], 'another workspace has its own');
 
 # and what comes back
-sub seen { my ($which, @line) = @_; return join ' | ', @{ GitpodGateway::seen(on($which, 'get', '/', map { (Cookie => $_) } @line))->{cookie} // ['none'] } }
+sub seen { my ($which, @line) = @_; return join ' | ', @{ GitpodClient::seen(on($which, 'get', '/', map { (Cookie => $_) } @line))->{cookie} // ['none'] } }
 my $q = "gp.$id{b}.";
 for (
     ["${p}sid=1; ${q}sid=2", 'sid=1', 'sid=2'],

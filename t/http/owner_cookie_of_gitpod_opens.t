@@ -21,7 +21,7 @@ sub kind { my ($line) = reverse grep { $_->{uri} eq $_[0] } $g->access_log; retu
 
 my $r = $g->get($host, '/first', Cookie => "theme=dark; $good; lang=en");
 is($r->{status}, 200, 'the cookie opens the editor host');
-is("@{ GitpodGateway::seen($r)->{cookie} }", 'theme=dark; lang=en', 'and stays here, the others go on');
+is("@{ GitpodClient::seen($r)->{cookie} }", 'theme=dark; lang=en', 'and stays here, the others go on');
 is(GitpodGateway::wait_for('the log', sub { kind('/first') }), 'owner-cookie', 'the log says so');
 is($g->get("3001-$host", '/', Cookie => $good)->{status}, 200, 'and private ports of the workspace');
 is($g->get($host, '/_supervisor/v1/status/content', Cookie => $good)->{json}{name}, "$id:22999", 'and the supervisor');
@@ -40,7 +40,7 @@ for (
 ) {
     my ($what, $cookie) = @$_;
     is($g->get($host, '/', Cookie => $cookie)->{status}, 401, "one $what: 401");
-    my $seen = GitpodGateway::seen($g->get("3000-$host", '/', Cookie => "$cookie; a=b"));
+    my $seen = GitpodClient::seen($g->get("3000-$host", '/', Cookie => "$cookie; a=b"));
     is("@{ $seen->{cookie} }", $what eq 'of another domain' ? "$cookie; a=b" : 'a=b', "one $what: not for the workspace");
 }
 is($g->get($host, '/', Cookie => "$good; $good")->{status}, 200, 'the same one twice is one');

@@ -77,8 +77,8 @@ is($g->get("debug-$host", '/', @owner)->{json}{name}, "$id:25000", 'debug-<id> i
 is($g->get("debug-$host", '/_supervisor/v1/status/content', @owner)->{json}{name}, "$id:24999", 'its supervisor the debug supervisor');
 $r = $g->get("3443-debug-$host", '/', @owner, 'X-WS-Proxy-Debug-Port' => 22);
 is($r->{json}{name}, "$id:25003", '<port>-debug-<id> is the debug proxy, in http whatever the port speaks');
-is_deeply(GitpodGateway::seen($r)->{'x-ws-proxy-debug-port'}, [3443], 'which is told the port by us, not by the client');
-is(GitpodGateway::seen($g->get($host, '/', @owner, 'X-WS-Proxy-Debug-Port' => 22))->{'x-ws-proxy-debug-port'}, undef, 'other hosts have no such header');
+is_deeply(GitpodClient::seen($r)->{'x-ws-proxy-debug-port'}, [3443], 'which is told the port by us, not by the client');
+is(GitpodClient::seen($g->get($host, '/', @owner, 'X-WS-Proxy-Debug-Port' => 22))->{'x-ws-proxy-debug-port'}, undef, 'other hosts have no such header');
 is($g->get("debug-$host", '/')->{status}, 401, 'debug hosts want a credential');
 is($g->get("debug-$host", '/', Cookie => 'gp_workspace=' . $g->workspace_token(host => $host, ws => $id))->{status}, 401, 'of their own');
 is($g->get("debug-$host", '/', Cookie => 'gp_workspace=' . $g->workspace_token(host => "debug-$host", ws => $id))->{status}, 200, 'which lets in');

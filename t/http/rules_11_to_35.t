@@ -40,7 +40,7 @@ sub raw {
 subtest 'rule 11: no Proxy header becomes HTTP_PROXY' => sub {
     my $params = $g->post($d, $rpc, '{}', Proxy => 'http://evil.test', Cookie => $session, Origin => $g->origin($d))->{json}{params};
     is($params->{HTTP_PROXY} // '', '', 'a plugin does not see it');
-    is(GitpodGateway::seen($g->get($host, '/', Proxy => 'http://evil.test', @owner))->{proxy}, undef, 'nor does a workspace');
+    is(GitpodClient::seen($g->get($host, '/', Proxy => 'http://evil.test', @owner))->{proxy}, undef, 'nor does a workspace');
 };
 
 subtest 'rule 13: a workspace does not steer the gateway with X-Accel' => sub {
@@ -253,7 +253,7 @@ subtest 'rule 31: unknown and not permitted look alike' => sub {
 };
 
 subtest 'rule 33: nobody but the gateway says where a request came from' => sub {
-    my $seen = GitpodGateway::seen($g->get($host, '/', 'X-Forwarded-For' => '6.6.6.6', 'X-Real-IP' => '6.6.6.6', Forwarded => 'for=6.6.6.6', 'X-Forwarded-Proto' => 'https', 'X-Forwarded-Host' => 'evil.test', @owner));
+    my $seen = GitpodClient::seen($g->get($host, '/', 'X-Forwarded-For' => '6.6.6.6', 'X-Real-IP' => '6.6.6.6', Forwarded => 'for=6.6.6.6', 'X-Forwarded-Proto' => 'https', 'X-Forwarded-Host' => 'evil.test', @owner));
     is("@{ $seen->{'x-forwarded-for'} } @{ $seen->{'x-real-ip'} }", '127.0.0.1 127.0.0.1', 'its address');
     is("@{ $seen->{'x-forwarded-proto'} } @{ $seen->{'x-forwarded-host'} }", "http $host", 'scheme and host');
     is($seen->{forwarded}, undef, 'and no other word for it');

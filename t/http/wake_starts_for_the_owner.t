@@ -36,7 +36,7 @@ my @waiting = map { ask("/$_") } 1 .. 12;
 GitpodGateway::wait_for('the start', \&calls);
 $instance++;
 phase($_) for qw(preparing creating initializing);
-ok(GitpodGateway::silent($waiting[0]), 'requests wait while it starts');
+ok(GitpodClient::silent($waiting[0]), 'requests wait while it starts');
 phase('running');
 is(answer($waiting[$_ - 1])->{json}{uri}, "/$_", "request $_ goes on") for 1 .. 12;
 is(calls(), 1, 'it was started once for twelve requests of two workers');
@@ -47,7 +47,7 @@ is_deeply($GitpodGateway::JSON->decode(GitpodGateway::slurp("$g->{dir}/started")
 phase('stopping');
 GitpodGateway::wait_for('stopping', sub { $g->get($host, '/', @cookie)->{status} == 503 });
 my $s = ask('/again');
-ok(GitpodGateway::silent($s), 'a request waits for the end of a stop');
+ok(GitpodClient::silent($s), 'a request waits for the end of a stop');
 is(calls(), 1, 'before which nothing is started');
 phase('stopped');
 GitpodGateway::wait_for('the start', sub { calls() == 2 });

@@ -48,7 +48,7 @@ is($g->get($host, '/_supervisor/v1/status/ide')->{status}, 503, 'nor who asks fo
 is($g->get($host, '/_supervisor/v1/status/content', @owner)->{status}, 503, 'with a token either: clients poll');
 is($g->upgrade($host, '/', cookie($host), Origin => 'http://evil.test')->{status}, 403, 'a foreign page\'s WebSocket is refused as ever');
 phase('initializing');
-ok(GitpodGateway::silent($_), 'who may enter waits') for $token, $fetch, $web_socket, $port, $body;
+ok(GitpodClient::silent($_), 'who may enter waits') for $token, $fetch, $web_socket, $port, $body;
 
 my $from = time;
 phase('running', instance => '55555555-5555-4555-8555-555555555555');
@@ -66,7 +66,7 @@ GitpodGateway::wait_for('the one that left', sub { $g->metrics =~ /^gitpod_wakes
 ok(1, 'a client that leaves ends its request');
 my $revoked = $g->send_request($host, 'GET', '/', [cookie($host, sid => 'session-9')]);
 my $held = $g->send_request($host, 'GET', '/held', \@owner);
-ok(GitpodGateway::silent($held), 'two wait');
+ok(GitpodClient::silent($held), 'two wait');
 $g->revoke(session => 'session-9');
 my ($old) = $g->worker_pids;
 kill 'HUP', $g->{nginx_pid};
@@ -79,7 +79,7 @@ GitpodGateway::wait_for('the old worker\'s end', sub { !grep { $_ == $old } $g->
 # a start that fails
 phase('creating');
 my $failed = $g->send_request($host, 'GET', '/', \@owner);
-ok(GitpodGateway::silent($failed), 'one waits');
+ok(GitpodClient::silent($failed), 'one waits');
 phase('stopped');
 my $r = answer($failed);
 is($r->{status}, 503, 'a start that fails is 503');
@@ -92,7 +92,7 @@ $wake = 'wait=1s waiters=3';
 $g->reload;
 phase($_) for 'running', 'creating';
 my @waiting = map { $g->send_request($host, 'GET', "/$_", \@owner) } 1 .. 3;
-ok(GitpodGateway::silent($_, 0.05), 'as many wait as may') for @waiting;
+ok(GitpodClient::silent($_, 0.05), 'as many wait as may') for @waiting;
 $r = $g->get($host, '/', @owner);
 is($r->{status}, 503, 'one more does not');
 like($r->{json}{message}, qr/too many wait/, 'and is told');
