@@ -167,9 +167,17 @@ static pid_t start(void (*code)(unsigned), unsigned seed)
     return pid;
 }
 
+/* What the test wants to have happened, also where readers seldom get a processor. */
+static int enough(void)
+{
+    return __atomic_load_n(&shared->writes, __ATOMIC_RELAXED) > 10000 && __atomic_load_n(&shared->reads, __ATOMIC_RELAXED) > 10000 &&
+           __atomic_load_n(&shared->edges, __ATOMIC_RELAXED) > 10000 &&
+           __atomic_load_n(&shared->finds, __ATOMIC_RELAXED) > __atomic_load_n(&shared->gone, __ATOMIC_RELAXED) + 100;
+}
+
 int main(int argc, char **argv)
 {
-    unsigned kills = argc > 1 ? (unsigned) strtoul(argv[1], NULL, 10) : 300;
+    unsigned kills_min = argc > 1 ? (unsigned) strtoul(argv[1], NULL, 10) : 300, kills;
     u_char *memory = mmap(NULL, sizeof(shared_t) + RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANON, -1, 0);
     pid_t readers[READERS_N];
     int lost = 0;
@@ -183,10 +191,10 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < READERS_N; i++) {
         readers[i] = start(i < READERS_N / 2 ? reader : edge_reader, 7 + i);
     }
-    for (unsigned i = 0; i < kills; i++) {
+    for (kills = 0; kills < kills_min || (!enough() && kills < 10 * kills_min); kills++) {
         int status;
-        pid_t pid = start(writer, i);
-        nanosleep(&(struct timespec){0, 1000 * (200 + (long) i * 7919 % 5000)}, NULL);
+        pid_t pid = start(writer, kills);
+        nanosleep(&(struct timespec){0, 1000 * (200 + (long) kills * 7919 % 5000)}, NULL);
         kill(pid, SIGKILL);
         waitpid(pid, &status, 0);
         lost += WIFEXITED(status);
