@@ -11,13 +11,26 @@
 #define NGX_GITPOD_ROUTE_TELL_S  60     /* between lines about a full table */
 
 
+#if !(NGX_HAVE_LITTLE_ENDIAN)
+#error "ngx_gitpod_route_hex() wants the low byte of a pair first"
+#endif
+
+
+/* eight bytes, and their sixteen digits */
+
+typedef u_char       ngx_gitpod_hex_bytes_t __attribute__((vector_size(8)));
+typedef uint16_t     ngx_gitpod_hex_pairs_t __attribute__((vector_size(16)));
+typedef signed char  ngx_gitpod_hex_digits_t __attribute__((vector_size(16)));
+
+
 static void ngx_gitpod_route_pack(ngx_gitpod_route_record_t *record,
     ngx_gitpod_route_t *route);
 static void ngx_gitpod_route_unpack(ngx_gitpod_route_t *route,
     ngx_gitpod_route_record_t *record);
 static void ngx_gitpod_route_pack_uuid(u_char *bytes, u_char *text);
 static void ngx_gitpod_route_unpack_uuid(u_char *text, u_char *bytes);
-static ngx_inline void ngx_gitpod_route_hex(u_char *text, u_char *bytes);
+static ngx_inline void ngx_gitpod_route_hex(uint64_t digits[2],
+    u_char bytes[8]);
 static void ngx_gitpod_route_apply(ngx_gitpod_zone_t *zone,
     ngx_gitpod_route_t *route, ngx_log_t *log);
 
@@ -292,52 +305,49 @@ ngx_gitpod_route_pack_uuid(u_char *bytes, u_char *text)
 }
 
 
-/* Two of them for each request: eight digits at a time. */
+/* Two of them for each request: sixteen digits at a time. */
 
 static void
 ngx_gitpod_route_unpack_uuid(u_char *text, u_char *bytes)
 {
-    u_char  hex[32];
+    uint64_t  digits[2];
 
-    ngx_gitpod_route_hex(hex, bytes);
-    ngx_gitpod_route_hex(hex + 8, bytes + 4);
-    ngx_gitpod_route_hex(hex + 16, bytes + 8);
-    ngx_gitpod_route_hex(hex + 24, bytes + 12);
+    ngx_gitpod_route_hex(digits, bytes);
 
-    text = ngx_cpymem(text, hex, 8);
-    *text++ = '-';
-    text = ngx_cpymem(text, hex + 8, 4);
-    *text++ = '-';
-    text = ngx_cpymem(text, hex + 12, 4);
-    *text++ = '-';
-    text = ngx_cpymem(text, hex + 16, 4);
-    *text++ = '-';
-    ngx_memcpy(text, hex + 20, 12);
+    ngx_memcpy(text, &digits[0], 8);
+    text[8] = '-';
+    ngx_memcpy(text + 9, &digits[1], 4);
+    text[13] = '-';
+    digits[1] >>= 32;
+    ngx_memcpy(text + 14, &digits[1], 4);
+    text[18] = '-';
+
+    ngx_gitpod_route_hex(digits, bytes + 8);
+
+    ngx_memcpy(text + 19, &digits[0], 4);
+    text[23] = '-';
+    digits[0] >>= 32;
+    ngx_memcpy(text + 24, &digits[0], 4);
+    ngx_memcpy(text + 28, &digits[1], 8);
 }
 
 
 static ngx_inline void
-ngx_gitpod_route_hex(u_char *text, u_char *bytes)
+ngx_gitpod_route_hex(uint64_t digits[2], u_char bytes[8])
 {
-    uint64_t  letters, n;
+    ngx_gitpod_hex_bytes_t   eight;
+    ngx_gitpod_hex_pairs_t   pairs;
+    ngx_gitpod_hex_digits_t  n;
 
-    /* a byte in each of four pairs, then a digit in each of eight bytes */
+    ngx_memcpy(&eight, bytes, sizeof(eight));
 
-    n = bytes[0] | (uint64_t) bytes[1] << 16 | (uint64_t) bytes[2] << 32
-        | (uint64_t) bytes[3] << 48;
-    n = ((n >> 4) & 0x000f000f000f000f) | ((n & 0x000f000f000f000f) << 8);
+    /* a byte becomes a pair, the high digit first; 10 and more are letters */
 
-    /* 10 and more become letters */
+    pairs = __builtin_convertvector(eight, ngx_gitpod_hex_pairs_t);
+    pairs = (pairs >> 4 | pairs << 8) & 0x0f0f;
 
-    letters = ((n + 0x0606060606060606) >> 4) & 0x0101010101010101;
-    n += 0x3030303030303030 + letters * ('a' - '0' - 10);
+    n = (ngx_gitpod_hex_digits_t) pairs;
+    n += '0' + ((n > 9) & ('a' - '0' - 10));
 
-    text[0] = (u_char) n;
-    text[1] = (u_char) (n >> 8);
-    text[2] = (u_char) (n >> 16);
-    text[3] = (u_char) (n >> 24);
-    text[4] = (u_char) (n >> 32);
-    text[5] = (u_char) (n >> 40);
-    text[6] = (u_char) (n >> 48);
-    text[7] = (u_char) (n >> 56);
+    ngx_memcpy(digits, &n, sizeof(n));
 }

@@ -49,6 +49,22 @@ is(GitpodRoutes::wait_seen($t, 'amber-fox', 'away'), 'away', 'a workspace withou
 GitpodRoutes::publish($t, 'six', GitpodRoutes::record('six', 6, address => 'fd00::1:2'));
 is(GitpodRoutes::wait_seen($t, 'six', 6), 6, 'IPv6 addresses are routes too');
 
+# The largest record there is, whose last port is in its second part; the
+# smallest one in its place; each digit of an id.
+my $longest = 'l' . 'o' x 49 . 'g';
+my @ports = ((map { { port => 4000 + $_, visibility => 'private', protocol => 'http' } } 1 .. 15), { port => 3000, visibility => 'public', protocol => 'http' });
+GitpodRoutes::publish($t, $longest, GitpodRoutes::record($longest, 1, address => 'fd00::1:2', ports => \@ports));
+is(GitpodRoutes::wait_seen($t, $longest, 1), 1, 'a record that is full');
+GitpodRoutes::publish($t, $longest, GitpodRoutes::record($longest, 2, ports => []));
+GitpodTest::wait_for('the change', sub { GitpodRoutes::seen($t, $longest) eq 'none' });
+pass('its ports are private when a later one has none');
+GitpodRoutes::publish($t, $longest, GitpodRoutes::record($longest, 3, address => 'fd00::1:2', ports => \@ports));
+is(GitpodRoutes::wait_seen($t, $longest, 3), 3, 'and public again');
+my $digits = '01234567-89ab-4cde-8f01-fedcba987654';
+GitpodRoutes::publish($t, 'digits', GitpodRoutes::record('digits', 1, instance => $digits));
+is(GitpodRoutes::wait_seen($t, 'digits', hex '01234567'), hex '01234567', 'an instance');
+is($t->get('/', Host => '3000-digits.ws-gitpod.test')->{headers}{'x-instance'}, $digits, 'has each digit where it was');
+
 # Records that are refused: none is ever routed to.
 my $id = 'bad-record';
 my $version = 1;
