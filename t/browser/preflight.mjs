@@ -23,7 +23,7 @@ const api = createServer((req, res) => {
     req.on('end', () => res.end(JSON.stringify({ method: req.method, own: req.headers['x-own'], body, cookie: req.headers.cookie ?? null })));
 });
 await new Promise((done) => page.listen(3000, address, done));
-await new Promise((done) => api.listen(8080, address, done));
+await new Promise((done) => api.listen(9321, address, done));
 
 const context = await chromium.launchPersistentContext(profile, {
     executablePath: '/usr/bin/chromium',

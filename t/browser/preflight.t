@@ -28,7 +28,7 @@ sub browser {
 sub mode_host {
     $g = GitpodGateway->new(edit => sub { my ($name, $text) = @_; $text =~ s/gitpod_preflight on;//; return $text });
     my $host = $g->workspace($id, listen => [23000], address => $address);
-    my @hosts = ($address, map { "$_-$host:$g->{port}" } 3000, 8080);
+    my @hosts = ($address, map { "$_-$host:$g->{port}" } 3000, 9321);
     cmp_ok(browser('off', @hosts), '>=', 2, 'without gitpod_preflight: the complaint');
     $g->{edit} = sub { $_[1] };
     $g->reload;
@@ -41,7 +41,7 @@ sub mode_port {
     $g = GitpodGateway->new(listeners => 4);
     my ($edit, $front, $back, $other) = map { $g->{listener} + $_ } 0 .. 3;
     $g->workspace($id, listen => [23000], address => $address);
-    $g->route($id, address => $address, listen => $edit, ports => [{ port => 3000, listen => $front }, { port => 8080, listen => $back }]);
+    $g->route($id, address => $address, listen => $edit, ports => [{ port => 3000, listen => $front }, { port => 9321, listen => $back }]);
     $g->route('blue-owl-aaaabbbb', address => $address, owner => $g->{other}, ports => [{ port => 3000, listen => $other, visibility => 'public' }]);
     cmp_ok(browser('port', $address, map { "$g->{workspace_domain}:$_" } $front, $back, $other), '>=', 8, 'in mode port');
 }
