@@ -58,6 +58,14 @@ typedef struct {
 ngx_int_t ngx_http_gitpod_limit_handler(ngx_http_request_t *r);
 
 
+/* One parameter of gitpod_limit; NGX_CONF_OK, or what is wrong with it. */
+char *ngx_http_gitpod_limit_parameter(ngx_conf_t *cf,
+    ngx_http_gitpod_limit_t *limit, ngx_str_t *value);
+
+/* Whether all of them go together; NGX_CONF_OK, or what does not. */
+char *ngx_http_gitpod_limit_fits(ngx_http_gitpod_limit_t *limit);
+
+
 extern ngx_module_t  ngx_http_gitpod_limit_module;
 
 
