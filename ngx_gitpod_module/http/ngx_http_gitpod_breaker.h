@@ -2,7 +2,8 @@
 /*
  * gitpod_breaker: circuit breakers of upstreams.  The directive and what is
  * told about breakers is in ngx_http_gitpod_breaker_conf.c, what a request
- * meets in ngx_http_gitpod_breaker.c.
+ * meets in ngx_http_gitpod_breaker.c, and what it gets when it was refused in
+ * ngx_http_gitpod_breaker_refusal.c.
  */
 
 
@@ -35,6 +36,24 @@ typedef struct {
 } ngx_http_gitpod_breaker_main_conf_t;
 
 
+/* what is known of a request */
+
+typedef struct {
+    ngx_http_request_t                  *request;
+    ngx_http_gitpod_breaker_srv_conf_t  *conf;
+    ngx_gitpod_breaker_use_t             use;
+    ngx_uint_t                           phase;     /* that it met */
+    ngx_uint_t                           reason;
+    void                               (*finalize)(ngx_http_request_t *r,
+                                                   ngx_int_t rc);
+    unsigned                             judged:1;
+    unsigned                             refused:1;
+    unsigned                             diverted:1;
+    unsigned                             error_page:1;
+    unsigned                             header_only:1;
+} ngx_http_gitpod_breaker_ctx_t;
+
+
 char *ngx_http_gitpod_breaker_conf(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
@@ -51,6 +70,10 @@ size_t ngx_http_gitpod_breaker_metrics_size(void);
 u_char *ngx_http_gitpod_breaker_metrics(u_char *p, u_char *last,
     ngx_gitpod_zone_t *zone);
 
+
+/* Instead of nginx's page, whose header is about to go out; gives NGX_DONE. */
+ngx_int_t ngx_http_gitpod_breaker_divert(ngx_http_request_t *r,
+    ngx_http_gitpod_breaker_ctx_t *ctx);
 
 ngx_int_t ngx_http_gitpod_breaker_init_upstream(ngx_conf_t *cf,
     ngx_http_upstream_srv_conf_t *us);
