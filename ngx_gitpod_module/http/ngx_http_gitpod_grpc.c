@@ -14,13 +14,11 @@
 #include "core/code.h"
 #include "core/grpc.h"
 
-#include "ngx_gitpod_json.h"
 #include "ngx_http_gitpod_grpc.h"
 #include "ngx_http_gitpod_request.h"
 
 
 #define NGX_HTTP_GITPOD_GRPC_BODY     4096    /* bytes of error JSON read */
-#define NGX_HTTP_GITPOD_GRPC_MESSAGE  1024    /* bytes of its message used */
 
 #define NGX_HTTP_GITPOD_GRPC_TYPE_LEN  (sizeof(GP_GRPC_TYPE) - 1)
 
@@ -28,16 +26,6 @@
 typedef struct {
     ngx_flag_t       grpc;
 } ngx_http_gitpod_grpc_loc_conf_t;
-
-
-typedef struct {
-    gp_grpc_scan_t   scan;
-    ngx_buf_t       *text;          /* of the trailer frame, or error JSON */
-    ngx_str_t        status;        /* grpc-status, as text */
-
-    unsigned         held:1;        /* headers wait for the error JSON */
-    unsigned         ended:1;       /* the status is out */
-} ngx_http_gitpod_grpc_ctx_t;
 
 
 static ngx_uint_t ngx_http_gitpod_grpc_wanted(ngx_http_request_t *r);
@@ -51,19 +39,10 @@ static ngx_uint_t ngx_http_gitpod_grpc_broken(ngx_http_request_t *r,
     ngx_http_gitpod_grpc_ctx_t *ctx, ngx_buf_t *b);
 static ngx_int_t ngx_http_gitpod_grpc_keep(ngx_http_request_t *r,
     ngx_http_gitpod_grpc_ctx_t *ctx, u_char *data, size_t len, size_t max);
-static ngx_int_t ngx_http_gitpod_grpc_trailers(ngx_http_request_t *r,
-    ngx_http_gitpod_grpc_ctx_t *ctx);
 static ngx_int_t ngx_http_gitpod_grpc_collect(ngx_http_request_t *r,
     ngx_http_gitpod_grpc_ctx_t *ctx, ngx_chain_t *in);
 static ngx_int_t ngx_http_gitpod_grpc_refuse(ngx_http_request_t *r,
     ngx_http_gitpod_grpc_ctx_t *ctx);
-static ngx_int_t ngx_http_gitpod_grpc_message(ngx_http_request_t *r,
-    ngx_http_gitpod_grpc_ctx_t *ctx, ngx_str_t *message);
-static ngx_int_t ngx_http_gitpod_grpc_add(ngx_list_t *list, ngx_str_t *name,
-    ngx_str_t *value);
-static ngx_int_t ngx_http_gitpod_grpc_status(ngx_http_request_t *r,
-    ngx_http_gitpod_grpc_ctx_t *ctx, ngx_list_t *list, ngx_uint_t code,
-    ngx_str_t *message);
 static ngx_int_t ngx_http_gitpod_grpc_type_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_gitpod_grpc_status_variable(ngx_http_request_t *r,
@@ -136,12 +115,6 @@ static ngx_http_variable_t  ngx_http_gitpod_grpc_variables[] = {
 
       ngx_http_null_variable
 };
-
-
-static ngx_str_t  ngx_http_gitpod_grpc_name_status =
-    ngx_string("grpc-status");
-static ngx_str_t  ngx_http_gitpod_grpc_name_message =
-    ngx_string("grpc-message");
 
 
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
@@ -373,74 +346,6 @@ ngx_http_gitpod_grpc_keep(ngx_http_request_t *r,
 }
 
 
-/* An answer without a status is one that broke off. */
-
-static ngx_int_t
-ngx_http_gitpod_grpc_trailers(ngx_http_request_t *r,
-    ngx_http_gitpod_grpc_ctx_t *ctx)
-{
-    int          rc;
-    ngx_str_t    name, value;
-    gp_span_t    text, n, v;
-    ngx_list_t  *trailers;
-
-    static ngx_str_t  broken =
-        ngx_string("The service broke the answer off. Try again");
-
-    if (ctx->ended) {
-        return NGX_OK;
-    }
-
-    ctx->ended = 1;
-    trailers = &r->headers_out.trailers;
-
-    text.ptr = ctx->text ? (char *) ctx->text->pos : NULL;
-    text.len = (ctx->text && ctx->scan.done)
-               ? (size_t) (ctx->text->last - ctx->text->pos) : 0;
-
-    for ( ;; ) {
-        rc = gp_grpc_trailer_next(&text, &n, &v);
-
-        if (rc <= 0) {
-            break;
-        }
-
-        name.data = (u_char *) (uintptr_t) n.ptr;
-        name.len = n.len;
-        value.data = (u_char *) (uintptr_t) v.ptr;
-        value.len = v.len;
-
-        if (ngx_http_gitpod_grpc_add(trailers, &name, &value) != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-        if (name.len == ngx_http_gitpod_grpc_name_status.len
-            && ngx_memcmp(name.data, ngx_http_gitpod_grpc_name_status.data,
-                          name.len)
-               == 0)
-        {
-            ctx->status = value;
-        }
-    }
-
-    if (rc == 0 && ctx->status.len) {
-        return NGX_OK;
-    }
-
-    if (ctx->status.len) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "the trailer frame of the answer is malformed");
-        return NGX_OK;
-    }
-
-    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                  "the answer ended without a grpc-status");
-
-    return ngx_http_gitpod_grpc_status(r, ctx, trailers, GP_UNAVAILABLE,
-                                       &broken);
-}
-
-
 /* The body of an answer that is no gRPC: it says why. */
 
 static ngx_int_t
@@ -517,97 +422,6 @@ ngx_http_gitpod_grpc_refuse(ngx_http_request_t *r,
     r->header_only = 1;
 
     return ngx_http_next_header_filter(r);
-}
-
-
-/* The message of {"code":...,"message":...}, else the number of the status. */
-
-static ngx_int_t
-ngx_http_gitpod_grpc_message(ngx_http_request_t *r,
-    ngx_http_gitpod_grpc_ctx_t *ctx, ngx_str_t *message)
-{
-    json_t     *json;
-    ngx_str_t   text;
-
-    json = NULL;
-    ngx_str_null(&text);
-
-    if (ctx->text) {
-        json = json_loadb((char *) ctx->text->pos,
-                          ctx->text->last - ctx->text->pos, 0, NULL);
-        text = ngx_gitpod_json_text(json_object_get(json, "message"));
-    }
-
-    if (text.len == 0 || text.len > NGX_HTTP_GITPOD_GRPC_MESSAGE) {
-        message->data = ngx_pnalloc(r->pool, sizeof("HTTP status ")
-                                             + NGX_INT_T_LEN);
-        if (message->data) {
-            message->len = ngx_sprintf(message->data, "HTTP status %ui",
-                                       r->headers_out.status)
-                           - message->data;
-        }
-
-    } else {
-        message->data = ngx_pstrdup(r->pool, &text);
-        message->len = text.len;
-    }
-
-    json_decref(json);
-
-    return message->data ? NGX_OK : NGX_ERROR;
-}
-
-
-static ngx_int_t
-ngx_http_gitpod_grpc_status(ngx_http_request_t *r,
-    ngx_http_gitpod_grpc_ctx_t *ctx, ngx_list_t *list, ngx_uint_t code,
-    ngx_str_t *message)
-{
-    u_char     *p;
-    ngx_str_t   escaped;
-
-    p = ngx_pnalloc(r->pool, NGX_INT_T_LEN + 3 * message->len);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    ctx->status.data = p;
-    ctx->status.len = ngx_sprintf(p, "%ui", code) - p;
-
-    escaped.data = p + ctx->status.len;
-    escaped.len = gp_grpc_message_escape((char *) message->data, message->len,
-                                         (char *) escaped.data);
-
-    if (ngx_http_gitpod_grpc_add(list, &ngx_http_gitpod_grpc_name_status,
-                                 &ctx->status)
-        != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    return ngx_http_gitpod_grpc_add(list, &ngx_http_gitpod_grpc_name_message,
-                                    &escaped);
-}
-
-
-static ngx_int_t
-ngx_http_gitpod_grpc_add(ngx_list_t *list, ngx_str_t *name, ngx_str_t *value)
-{
-    ngx_table_elt_t  *h;
-
-    h = ngx_list_push(list);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_memzero(h, sizeof(ngx_table_elt_t));
-
-    h->hash = 1;
-    h->key = *name;
-    h->value = *value;
-    h->lowcase_key = h->key.data;
-
-    return NGX_OK;
 }
 
 
