@@ -104,7 +104,7 @@ GitpodGateway::wait_for('the editor to be dead', sub { $g->get($host, '/', @owne
 $r = $g->get($host, '/', @owner);
 is($r->{status}, 502, 'an editor that is dead is 502');
 unlike($r->{body}, qr/port/, 'which is not about a port');
-like(page($host)->{body}, qr/Page 502/, 'with the page for it');
+like(page($host)->{body}, qr{Page editor}, 'with the page for it');
 $g->route($id, phase => 'stopped');
 GitpodGateway::wait_for('the stop', sub { $g->get($host, '/', @owner)->{status} == 503 });
 $r = $g->get("3000-$host", '/', @owner);
