@@ -7,10 +7,12 @@ use GitpodGateway;
 
 my $g = GitpodGateway->new;
 my $id = 'amber-fox-k3j9x2m1';
-my @ports = ({ port => 3000, visibility => 'public', protocol => 'http' }, { port => 8080, visibility => 'private', protocol => 'http' });
-my $host = $g->workspace($id, listen => [23000, 3000, 8080], ports => \@ports);
+# A service of the machine may have the usual ones.
+my ($front, $api) = (GitpodTest::free_port(), GitpodTest::free_port());
+my @ports = ({ port => $front, visibility => 'public', protocol => 'http' }, { port => $api, visibility => 'private', protocol => 'http' });
+my $host = $g->workspace($id, listen => [23000, $front, $api], ports => \@ports);
 my $other = $g->workspace('blue-owl-aaaabbbb', listen => [23000], instance => '44444444-4444-4444-8444-444444444444');
-my ($public, $private) = ("3000-$host", "8080-$host");
+my ($public, $private) = ("$front-$host", "$api-$host");
 my $page = $g->origin($public);
 my @owner = ('x-gitpod-owner-token' => $g->owner_token($id));
 my @cookie = (Cookie => 'gp_workspace=' . $g->workspace_token(host => $private, ws => $id));
@@ -55,7 +57,7 @@ is($r->{headers}{'access-control-max-age'}, 60, 'for a minute');
 like($r->{headers}{vary}, qr/Origin/, 'and only it');
 is($r->{body}, '', 'nothing else');
 is(cors(preflight($private, $g->origin($host))), $g->origin($host) . ' | true | PUT | -', 'so may the editor');
-is(app($g->request($private, 'PUT', '/api', [@cookie, Origin => $page], 'x')), "PUT $id:8080", 'the request itself brings its cookie');
+is(app($g->request($private, 'PUT', '/api', [@cookie, Origin => $page], 'x')), "PUT $id:$api", 'the request itself brings its cookie');
 is($g->request($private, 'PUT', '/api', [Origin => $page], 'x')->{status}, 401, 'without which it is refused');
 for my $origin ('http://evil.test', $g->origin($other), "https://$public:$g->{port}", "http://$public", 'null') {
     $r = preflight($private, $origin);
@@ -72,30 +74,30 @@ for my $case (['no method' => ()], ['an odd method' => 'PUT GET'], ['a long meth
 }
 is(preflight($private, $page, 'Access-Control-Request-Headers' => 'x' x 1025)->{status}, 401, 'nor is one with endless headers');
 is(preflight($private, $page, 'Access-Control-Request-Headers' => 'a"b')->{status}, 401, 'or odd ones');
-is(app(preflight($private, $page, @owner)), "OPTIONS $id:8080", 'with a credential it goes to the application');
+is(app(preflight($private, $page, @owner)), "OPTIONS $id:$api", 'with a credential it goes to the application');
 is(preflight($host, $page)->{status}, 401, 'the editor is not for other pages');
 
 # what is not there answers the same
 my $unknown = $g->host('never-was-11112222');
-$r = preflight("8080-$unknown", $g->origin("3000-$unknown"));
+$r = preflight("$api-$unknown", $g->origin("$front-$unknown"));
 is($r->{status}, 204, 'a workspace that is not there answers as a private port does');
-is(preflight("8080-$unknown", 'http://evil.test')->{status}, 403, 'to strangers too');
+is(preflight("$api-$unknown", 'http://evil.test')->{status}, 403, 'to strangers too');
 my $stopped = $g->route('green-elk-cccc2222', phase => 'stopped', ports => \@ports);
 GitpodGateway::wait_for('a stopped one', sub { $g->routed('green-elk-cccc2222') });
-for my $origin ('3000-%', '%', 'evil.test') {
-    my %said = map { my $h = $_; $h => same(preflight("8080-$h", $g->origin($origin =~ s/%/$h/r)), $h) } $host, $unknown, $stopped;
+for my $origin ("$front-%", '%', 'evil.test') {
+    my %said = map { my $h = $_; $h => same(preflight("$api-$h", $g->origin($origin =~ s/%/$h/r)), $h) } $host, $unknown, $stopped;
     is($said{$_}, $said{$host}, "from $origin $_ answers as one that runs") for $unknown, $stopped;
 }
 
 # public ports
-is(app(preflight($public, 'http://evil.test')), "OPTIONS $id:3000", 'on a public port the application answers');
+is(app(preflight($public, 'http://evil.test')), "OPTIONS $id:$front", 'on a public port the application answers');
 is(cors(preflight($public, 'http://evil.test')), '- | - | - | -', 'the gateway adds nothing');
 
 # by default there is none
 $g->{edit} = sub { my ($name, $text) = @_; $text =~ s/gitpod_preflight on;//; return $text };
 $g->reload;
 is(preflight($private, $page)->{status}, 401, 'without gitpod_preflight all are refused');
-is(app(preflight($public, $page)), "OPTIONS $id:3000", 'but those of public ports');
+is(app(preflight($public, $page)), "OPTIONS $id:$front", 'but those of public ports');
 
 # the application's own credential
 is(GitpodClient::seen($g->get($public, '/', Authorization => 'Bearer of-the-application'))->{authorization}[0], 'Bearer of-the-application', 'an application\'s Authorization reaches it');
