@@ -128,7 +128,7 @@ seconds_since() {
 # step TEXT COMMAND...: one line with the time it took; a line of progress at
 # least every 10 s; on failure the end of its output and where the rest is.
 step() {
-    local text=$1 log start pid rc=0 shown
+    local text=$1 log start pid rc=0 shown line
     shift
     mkdir -p "$BUILD/log"
     log=$BUILD/log/$(printf '%s' "$text" | tr -c 'a-z0-9\n' '-').log
@@ -139,7 +139,8 @@ step() {
     while kill -0 "$pid" 2> /dev/null; do
         if (($(now_ms) - shown >= 9000)); then
             shown=$(now_ms)
-            printf '     %s, %s s: %s\n' "$text" "$(seconds_since "$start")" "$(tail -n 1 "$log" | tr -cd '[:print:]' | cut -c1-100)"
+            line=$(tail -n 1 "$log" | tr -cd '[:print:]' | cut -c1-100)
+            printf '     %s, %s s%s\n' "$text" "$(seconds_since "$start")" "${line:+: $line}"
         fi
         read -r -t 0.05 _ <> <(:) || true
     done

@@ -38,16 +38,6 @@ static int auth_check_database(void *data, gp_err_t *err)
 }
 
 
-static int auth_check_redis(void *data, gp_err_t *err)
-{
-    gp_auto_arena gp_arena_t *arena = gp_arena_new(65536);
-    const char *const argv[] = {"PING"};
-    auth_t *auth = data;
-
-    return gp_redis_command(auth->redis, arena, NULL, err, 1, argv);
-}
-
-
 static const char *auth_file(const auth_t *auth, char path[AUTH_PATH_MAX], const char *name)
 {
     int n = snprintf(path, AUTH_PATH_MAX, "%s/%s", auth->conf->service.state_dir, name);
@@ -158,7 +148,6 @@ static const gp_http_route_t auth_routes[] = {
 
 static const gp_check_t auth_checks[] = {
     {"database", auth_check_database},
-    {"redis", auth_check_redis},
 };
 
 static const gp_service_def_t auth_service = {

@@ -60,6 +60,14 @@ sub goes_on {
     is($s->http(url => "$s->{url}/workspaces")->{status}, 200, "$when: the dashboard is there");
 }
 
+# ---- Redis alone dies: gateways share it, and none may leave its load balancer for that ----
+sub ready { my ($query) = @_; return $s->http(url => "http://127.0.0.1:$env{GITPOD_PROBE_PORT}/ready" . ($query // ''), timeout => 3) }
+system("sv -w 20 force-stop $env{GITPOD_RUN}/sv/redis >/dev/null");
+ok($s->wait_for(20, 'the check', sub { ready('?verbose')->{body} =~ /"redis":\{"status":"(?!ok)/ }), 'the check of Redis fails') or diag ready('?verbose')->{body};
+my ($until, $ready) = (time + 12, 1); # a check of a service fails within 3 rounds of 2 s
+while ($ready && time < $until) { $ready = ready()->{status} == 200; select undef, undef, undef, 0.2 }
+ok($ready, '/ready stays 200') or diag ready('?verbose')->{body};
+
 # ---- everything behind the gateway dies, and stays dead ----
 my @dead = qw(ws_manager public_api auth content ide redis engine);
 system("sv -w 20 force-stop $env{GITPOD_RUN}/sv/$_ >/dev/null") for @dead;
@@ -90,7 +98,7 @@ $s->wait_for(60, 'it to end', sub { !kill 0, $new });
 
 # ---- and back ----
 system("sv start $env{GITPOD_RUN}/sv/$_ >/dev/null") for 'nginx', reverse @dead;
-ok($s->wait_for(60, 'ready', sub { $s->http(url => "http://127.0.0.1:$env{GITPOD_PROBE_PORT}/ready", timeout => 3)->{status} == 200 }), 'all is ready when the rest is back');
+ok($s->wait_for(60, 'ready', sub { ready()->{status} == 200 }), 'all is ready when the rest is back');
 is($s->phase($id), 'PHASE_RUNNING', 'the workspace runs');
 is($s->container($id), $container, 'in the same container');
 is(visit($editor)->{status}, 200, 'and its editor opens');
