@@ -11,7 +11,7 @@
 #include "ngx_gitpod_zone.h"
 
 
-#define NGX_GITPOD_COPY_STEP  64        /* records a turn of the lock */
+#define NGX_GITPOD_COPY_STEP  16        /* groups a turn of the lock */
 
 
 static uint32_t ngx_gitpod_copy_table(ngx_gitpod_zone_t *from,
@@ -78,9 +78,8 @@ ngx_gitpod_copy_table(ngx_gitpod_zone_t *from, ngx_gitpod_zone_t *zone,
     size_t offset, ngx_log_t *log)
 {
     void                *value;
-    uint32_t             n, lost;
+    uint32_t             n, lost, last;
     ngx_str_t            key;
-    ngx_uint_t           i;
     ngx_gitpod_table_t  *old, *table;
 
     old = (ngx_gitpod_table_t *) (void *) ((u_char *) from + offset);
@@ -92,14 +91,14 @@ ngx_gitpod_copy_table(ngx_gitpod_zone_t *from, ngx_gitpod_zone_t *zone,
     do {
         ngx_gitpod_zone_lock(from);
 
-        for (i = 0;
-             i < NGX_GITPOD_COPY_STEP || !ngx_gitpod_table_between(n);
-             i++)
-        {
+        last = n / NGX_GITPOD_TABLE_GROUP + NGX_GITPOD_COPY_STEP;
 
+        for ( ;; ) {
             value = ngx_gitpod_table_walk(old, &n, &key);
 
-            if (value == NULL) {
+            /* a record that changes meanwhile stays in its group, mostly */
+
+            if (value == NULL || n / NGX_GITPOD_TABLE_GROUP >= last) {
                 break;
             }
 

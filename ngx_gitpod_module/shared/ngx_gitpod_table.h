@@ -114,14 +114,12 @@ void ngx_gitpod_table_evict(ngx_gitpod_table_t *table);
  * The next live record at or after *n, its number in *n; NULL at the end.  The
  * record may be removed with ngx_gitpod_table_drop(n) while walking.  A change
  * moves a record, within its group if it can: who lets go of the lock only
- * between two groups misses none of them.
+ * between two groups, each NGX_GITPOD_TABLE_GROUP places, misses none of them.
  */
 void *ngx_gitpod_table_walk(ngx_gitpod_table_t *table, uint32_t *n,
     ngx_str_t *key);
 void ngx_gitpod_table_drop(ngx_gitpod_table_t *table, uint32_t n);
 ngx_uint_t ngx_gitpod_table_touched(ngx_gitpod_table_t *table, uint32_t n);
-
-#define ngx_gitpod_table_between(n)  ((n) % NGX_GITPOD_TABLE_GROUP == 0)
 
 /* Bytes of the value of that record. */
 size_t ngx_gitpod_table_bytes(ngx_gitpod_table_t *table, uint32_t n);
