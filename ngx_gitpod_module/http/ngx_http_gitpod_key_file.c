@@ -15,7 +15,6 @@
 #define NGX_HTTP_GITPOD_KEY_FILE_NEW     ".new"
 #define NGX_HTTP_GITPOD_KEY_FILE_HEAD    128    /* bytes of its first line */
 #define NGX_HTTP_GITPOD_KEY_FILE_LOOK    1000   /* ms */
-#define NGX_HTTP_GITPOD_KEY_FILE_LEFT    60     /* s: its writer is dead */
 
 
 static ngx_int_t ngx_http_gitpod_key_file_name(ngx_conf_t *cf, ngx_str_t *dir,
@@ -24,11 +23,14 @@ static ngx_msec_t ngx_http_gitpod_key_file_manager(void *data);
 static void ngx_http_gitpod_key_file_keep(ngx_gitpod_zone_t *zone,
     ngx_http_gitpod_key_url_conf_t *kcf, u_char *buffer);
 static ngx_int_t ngx_http_gitpod_key_file_write(
-    ngx_http_gitpod_key_url_conf_t *kcf, u_char *text, size_t len);
+    ngx_http_gitpod_key_url_conf_t *kcf, time_t fetched, u_char *text,
+    size_t len);
 static char *ngx_http_gitpod_key_file_put(ngx_http_gitpod_key_url_conf_t *kcf,
-    ngx_fd_t fd, u_char *text, size_t len);
-static ngx_fd_t ngx_http_gitpod_key_file_open(
-    ngx_http_gitpod_key_url_conf_t *kcf);
+    ngx_fd_t fd, time_t fetched, u_char *text, size_t len);
+static ngx_int_t ngx_http_gitpod_key_file_lock(
+    ngx_http_gitpod_key_url_conf_t *kcf, ngx_fd_t fd);
+static ngx_uint_t ngx_http_gitpod_key_file_older(
+    ngx_http_gitpod_key_url_conf_t *kcf, time_t fetched);
 
 
 /* of the cache manager: what the file has */
@@ -164,7 +166,8 @@ ngx_http_gitpod_key_file_keep(ngx_gitpod_zone_t *zone,
 
     p[len] = LF;
 
-    rc = ngx_http_gitpod_key_file_write(kcf, buffer, p + len + 1 - buffer);
+    rc = ngx_http_gitpod_key_file_write(kcf, fetched, buffer,
+                                        p + len + 1 - buffer);
 
     if (rc == NGX_OK) {
         ngx_http_gitpod_key_file_fetched = fetched;
@@ -177,20 +180,32 @@ ngx_http_gitpod_key_file_keep(ngx_gitpod_zone_t *zone,
 
 static ngx_int_t
 ngx_http_gitpod_key_file_write(ngx_http_gitpod_key_url_conf_t *kcf,
-    u_char *text, size_t len)
+    time_t fetched, u_char *text, size_t len)
 {
     char       *failed;
     ngx_fd_t    fd;
+    ngx_int_t   rc;
 
-    fd = ngx_http_gitpod_key_file_open(kcf);
+    fd = ngx_open_file(kcf->file_new.data, O_RDWR|O_NOFOLLOW|O_CLOEXEC,
+                       NGX_FILE_CREATE_OR_OPEN, 0600);
 
-    if (fd == NGX_INVALID_FILE && ngx_errno == NGX_EEXIST) {
-        return NGX_AGAIN;
+    failed = (fd == NGX_INVALID_FILE) ? ngx_open_file_n : NULL;
+
+    if (failed == NULL) {
+        rc = ngx_http_gitpod_key_file_lock(kcf, fd);
+
+        if (rc == NGX_OK && !ngx_http_gitpod_key_file_older(kcf, fetched)) {
+            failed = ngx_http_gitpod_key_file_put(kcf, fd, fetched, text, len);
+        }
+
+        if (ngx_close_file(fd) == NGX_FILE_ERROR && failed == NULL) {
+            failed = ngx_close_file_n;
+        }
+
+        if (rc == NGX_AGAIN) {
+            return NGX_AGAIN;
+        }
     }
-
-    failed = (fd == NGX_INVALID_FILE)
-             ? ngx_open_tempfile_n
-             : ngx_http_gitpod_key_file_put(kcf, fd, text, len);
 
     if (failed && !ngx_http_gitpod_key_file_failed) {
         ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, ngx_errno,
@@ -209,22 +224,64 @@ ngx_http_gitpod_key_file_write(ngx_http_gitpod_key_url_conf_t *kcf,
 }
 
 
-/* NULL, or what failed, with ngx_errno.  Closes fd. */
+/*
+ * One writer at a time: the lock of one that was killed goes with it.  Another
+ * may have renamed the file between its opening and its lock.
+ */
+
+static ngx_int_t
+ngx_http_gitpod_key_file_lock(ngx_http_gitpod_key_url_conf_t *kcf, ngx_fd_t fd)
+{
+    ngx_file_info_t  opened, named;
+
+    if (ngx_trylock_fd(fd) != 0
+        || ngx_fd_info(fd, &opened) == NGX_FILE_ERROR
+        || ngx_file_info(kcf->file_new.data, &named) == NGX_FILE_ERROR
+        || ngx_file_uniq(&opened) != ngx_file_uniq(&named))
+    {
+        return NGX_AGAIN;
+    }
+
+    return NGX_OK;
+}
+
+
+/* A gateway beside this one fetched later: its time is that of its file. */
+
+static ngx_uint_t
+ngx_http_gitpod_key_file_older(ngx_http_gitpod_key_url_conf_t *kcf,
+    time_t fetched)
+{
+    ngx_file_info_t  info;
+
+    return ngx_file_info(kcf->file.data, &info) != NGX_FILE_ERROR
+           && ngx_file_mtime(&info) > fetched
+           && ngx_file_mtime(&info) <= ngx_time();
+}
+
+
+/* NULL, or what failed, with ngx_errno. */
 
 static char *
 ngx_http_gitpod_key_file_put(ngx_http_gitpod_key_url_conf_t *kcf, ngx_fd_t fd,
-    u_char *text, size_t len)
+    time_t fetched, u_char *text, size_t len)
 {
     char       *failed;
     ngx_err_t   err;
 
     failed = NULL;
 
-    if (ngx_write_fd(fd, text, len) != (ssize_t) len) {
+    if (ftruncate(fd, 0) == -1) {
+        failed = "ftruncate()";
+
+    } else if (ngx_write_fd(fd, text, len) != (ssize_t) len) {
         failed = ngx_write_fd_n;
 
     } else if (fsync(fd) == -1) {
         failed = "fsync()";
+
+    } else if (ngx_set_file_time(kcf->file_new.data, fd, fetched) != NGX_OK) {
+        failed = ngx_set_file_time_n;
 
     } else if (ngx_rename_file(kcf->file_new.data, kcf->file.data)
                == NGX_FILE_ERROR)
@@ -232,43 +289,11 @@ ngx_http_gitpod_key_file_put(ngx_http_gitpod_key_url_conf_t *kcf, ngx_fd_t fd,
         failed = ngx_rename_file_n;
     }
 
-    err = ngx_errno;
-
     if (failed) {
+        err = ngx_errno;
         (void) ngx_delete_file(kcf->file_new.data);
+        ngx_set_errno(err);
     }
-
-    (void) ngx_close_file(fd);
-    ngx_set_errno(err);
 
     return failed;
-}
-
-
-/* What a killed writer left is removed when no living one can be at it. */
-
-static ngx_fd_t
-ngx_http_gitpod_key_file_open(ngx_http_gitpod_key_url_conf_t *kcf)
-{
-    ngx_fd_t         fd;
-    ngx_file_info_t  info;
-
-    fd = ngx_open_tempfile(kcf->file_new.data, 1, 0600);
-
-    if (fd != NGX_INVALID_FILE || ngx_errno != NGX_EEXIST) {
-        return fd;
-    }
-
-    if (ngx_file_info(kcf->file_new.data, &info) == NGX_FILE_ERROR
-        || ngx_time() - ngx_file_mtime(&info) <= NGX_HTTP_GITPOD_KEY_FILE_LEFT)
-    {
-        ngx_set_errno(NGX_EEXIST);
-        return NGX_INVALID_FILE;
-    }
-
-    if (ngx_delete_file(kcf->file_new.data) == NGX_FILE_ERROR) {
-        return NGX_INVALID_FILE;
-    }
-
-    return ngx_open_tempfile(kcf->file_new.data, 1, 0600);
 }

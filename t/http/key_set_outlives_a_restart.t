@@ -157,5 +157,21 @@ subtest 'a directory that cannot be written' => sub {
     GitpodGateway::wait_for('another', sub { (stat $file)[9] > $was });
     pass('what a killed writer left does not stop the next');
 };
+
+subtest 'a gateway beside this one has a newer one' => sub {
+    my $file = file();
+    issuer_dies();
+    my $newer = head(0) . set('key-b') . "\n";
+    sleep 0.01 until time > (stat $file)[9] + 1; # times of files are compared in seconds
+    GitpodGateway::spew($file, $newer);
+    $g->reload; # the writer is another process then, and knows nothing of the file
+    my $until = time + 3; # it looks each second
+    my $same = 1;
+    while ($same && time < $until) { $same = GitpodGateway::slurp($file) eq $newer; sleep 0.05 }
+    ok($same, 'what was fetched before does not replace it');
+    issue('key-a');
+    GitpodGateway::wait_for('the next fetch', sub { GitpodGateway::slurp($file) =~ /key-a/ });
+    pass('what is fetched later does');
+};
 is(ask('key-a'), 200, 'and the gateway goes on');
 $g->finish;
