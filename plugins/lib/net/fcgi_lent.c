@@ -209,6 +209,7 @@ void gp_fcgi_conn_recall(gp_fcgi_request_t *req)
 
     if (conn != NULL) {
         gp_fcgi_conn_watch(conn);
+        gp_fcgi_acceptors_relieve(server); /* it will not be due, and its handler may go on */
     }
 }
 
