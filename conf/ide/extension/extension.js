@@ -20,6 +20,7 @@ const END = 'http://127.0.0.1:22999/_supervisor/v1/status/supervisor/willShutdow
 const END_ANSWER_MS = 90000; // the supervisor answers after a minute at the latest
 const END_ANSWER_MAX = 4096; // bytes
 const END_AGAIN_MS = 5000; // pause after an answer that was none
+const END_SHOWN_MS = 1000; // a browser that is there has the dialog by then; one that is gone would never say so
 const CLOSED_MAX = 64; // ended tasks remembered as closed by the person
 
 const SHOWN = 'gitpod.tasks.shown'; // the instance whose tasks have been brought to the front once
@@ -100,7 +101,8 @@ async function sayEnd(signal) {
                 const detail = 'What you type here is not kept any more; the files in it are. Reload this page to start it again.';
                 void vscode.window.showWarningMessage('This workspace has stopped', { modal: true, detail });
                 // What goes to the browser arrives in order: after this answer the dialog is there.
-                await vscode.commands.executeCommand('setContext', 'gitpod.stopped', true);
+                const shown = vscode.commands.executeCommand('setContext', 'gitpod.stopped', true);
+                await Promise.race([shown, new Promise((r) => setTimeout(r, END_SHOWN_MS))]);
                 await ends(signal);
                 return;
             }
