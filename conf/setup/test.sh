@@ -104,7 +104,7 @@ lint_c() {
     check=(cppcheck --quiet --error-exitcode=1 --enable=warning --enable=portability --inline-suppr --std=c11 -I plugins/lib -j 2
         --suppress=missingIncludeSystem --suppress=unknownMacro --suppress=varFuncNullUB)
     git ls-files 'plugins/*.c' 'workspace/*.c' | xargs "${check[@]}"
-    "${check[@]}" -D__linux__ -DNGX_PTR_SIZE=8 -I "$n/core" -I "$n/event" -I "$n/os/unix" -I "$n/http" \
+    "${check[@]}" -D__linux__ -DNGX_PTR_SIZE=8 -DNGX_HAVE_LITTLE_ENDIAN=1 -I "$n/core" -I "$n/event" -I "$n/os/unix" -I "$n/http" \
         "--suppress=*:/usr/share/nginx/*" ngx_gitpod_module/*/
 }
 
