@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -17,6 +18,7 @@
  */
 #define GP_FCGI_FIRST_READ 8192 /* bytes, on the stack: what nginx sends at once fits, what is longer the loop reads */
 #define GP_FCGI_FIRST_WAIT_MS 5 /* for a request to follow its connection; later the loop waits for it */
+#define GP_FCGI_TURN 3 /* connections in a row, then others may have the processor */
 #define GP_FCGI_STARVED_MS 100 /* until accepting is tried again when it could not be done */
 
 
@@ -161,6 +163,9 @@ static void *gp_fcgi_acceptor(void *data)
         fd = gp_fcgi_accept(server);
         if (fd >= 0) {
             gp_fcgi_accepted(acceptor, fd);
+        }
+        if (++acceptor->turn % GP_FCGI_TURN == 0) {
+            (void) sched_yield(); /* else the kernel takes it at the end of a slice, and then with a request in hand */
         }
     }
     pthread_cleanup_pop(1);

@@ -39,6 +39,7 @@ struct gp_fcgi_acceptor {
     gp_fcgi_server_t *server;
     pthread_t thread;
     bool spare;
+    unsigned turn; /* of accepting; wraps */
     /*
      * What it runs. Whoever takes the request out, and nobody else, has the
      * connection it came on: this thread when it is done, the loop when it is due.
