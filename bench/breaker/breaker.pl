@@ -144,7 +144,7 @@ http {
     server { listen 127.0.0.1:$port; keepalive_requests 1000000000; location / { return 200 "hello\\n"; } }
 }
 X
-    $t->daemon('backend', sub { exec '/usr/sbin/nginx', '-e', 'stderr', '-c', "$t->{dir}/backend.conf" });
+    $t->{backend_pid} = $t->daemon('backend', sub { exec '/usr/sbin/nginx', '-e', 'stderr', '-c', "$t->{dir}/backend.conf" });
     GitpodTest::wait_for('the backend', sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) });
     return "127.0.0.1:$port";
 }
@@ -169,6 +169,7 @@ X
         printf "round %d: plain %.1f us, with a breaker %.1f us (%.3f x), refused %.1f us CPU per request\n", $round, (map { $us{$_}[-1] } qw(/plain /guarded)), $closed[-1], $us{'/refused'}[-1];
     }
     $t->reap($t->{nginx_pid}, 'QUIT');
+    $t->reap($t->{backend_pid}, 'QUIT'); # killed, it would leave its worker behind
     $t->{stopped} = 1;
     $t->reap($_, 'KILL') for keys %{ $t->{children} };
     File::Path::remove_tree($t->{dir});
