@@ -194,7 +194,14 @@ ngx_http_gitpod_key_file_write(ngx_http_gitpod_key_url_conf_t *kcf,
     if (failed == NULL) {
         rc = ngx_http_gitpod_key_file_lock(kcf, fd);
 
-        if (rc == NGX_OK && !ngx_http_gitpod_key_file_older(kcf, fetched)) {
+        if (rc == NGX_OK && ngx_http_gitpod_key_file_older(kcf, fetched)) {
+            (void) ngx_delete_file(kcf->file_new.data);
+
+            ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
+                          "gitpod: \"%V\" stays: a gateway beside this one "
+                          "fetched later", &kcf->file);
+
+        } else if (rc == NGX_OK) {
             failed = ngx_http_gitpod_key_file_put(kcf, fd, fetched, text, len);
         }
 

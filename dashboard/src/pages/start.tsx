@@ -216,7 +216,7 @@ function Stopped({ workspace, start, state }: { workspace: Workspace; start: Sta
         <button ref={button} type="button" className="button primary" onClick={start.start} disabled={start.busy !== undefined}>
           {start.busy ?? (failed ? "Try again" : "Open workspace")}
         </button>
-        <p className="note">{failed ? "Files that were in the workspace are still there." : "Starts it and opens the editor."}</p>
+        <p className="note">{failed ? "Starts it again. Files that it has are kept." : "Starts it and opens the editor."}</p>
       </div>
     </>
   );
