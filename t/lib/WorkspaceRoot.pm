@@ -100,9 +100,10 @@ sub start {
     return $self;
 }
 
-# The go signal, by rename as ws_manager gives it.
+# The go signal, by rename as ws_manager gives it; after that the supervisor can be asked.
 sub go {
     my ($self, $source) = @_;
+    $self->until(10, sub { ($self->ask('/_supervisor/v1/status/supervisor'))[0] }) or die "the supervisor does not answer: " . $self->log;
     $self->write('ready.new', encode_json({ instance => 'i', source => $source // 'from-other', location => '/workspace/repo' }));
     rename "$self->{dir}/ready.new", "$self->{dir}/instance/ready.json" or die "ready.json: $!";
 }
