@@ -17,7 +17,7 @@ function ok(cond, text) {
 }
 
 const context = await chromium.launchPersistentContext(GP_PROFILE, {
-    executablePath: '/usr/bin/chromium',
+    executablePath: path.join(path.dirname(new URL(import.meta.url).pathname), 'chromium.pl'),
     headless: true,
     viewport: { width: 1280, height: 800 },
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',

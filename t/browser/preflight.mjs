@@ -26,7 +26,7 @@ await new Promise((done) => page.listen(3000, address, done));
 await new Promise((done) => api.listen(9321, address, done));
 
 const context = await chromium.launchPersistentContext(profile, {
-    executablePath: '/usr/bin/chromium',
+    executablePath: path.join(path.dirname(new URL(import.meta.url).pathname), 'chromium.pl'),
     headless: true,
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
         `--host-resolver-rules=MAP * 127.0.0.1`],
