@@ -33,10 +33,9 @@ unit_dir() {
     printf '%s' "$BUILD/$1/t/unit"
 }
 
-# Compiled tests by their directory, all others as prove finds them; prove's
-# closing lines are the last that is printed.
+# Compiled tests by their directory, all others as prove finds them.
 run_tests() {
-    local t programs=()
+    local t programs=() log=$BUILD/log/test.log
     for t in "$@"; do
         case $t in
         */t/unit) mapfile -t -O "${#programs[@]}" programs < <(find "$t" -maxdepth 1 -type f -executable | sort) ;;
@@ -44,8 +43,19 @@ run_tests() {
         esac
     done
     export GITPOD_CACHE BUILD TOP
+    mkdir -p "${log%/*}"
     # (Not --merge: it would keep what a test says about its failure.)
-    prove --timer --jobs "$(test_jobs)" --rules 'par=**t/{service,system,browser}/*' --rules 'par=**' --exec t/lib/run.sh -r "${programs[@]}"
+    prove --timer --jobs "$(test_jobs)" --rules 'par=**t/{service,system,browser}/*' --rules 'par=**' --exec t/lib/run.sh -r "${programs[@]}" \
+        2>&1 | tee "$log" || tell_failures "$log"
+}
+
+# What failed, and why, once more where it is looked for: at the end of many
+# thousand lines, of which who reads a CI's answer may have the last ones only.
+FAILURE_LINES_MAX=80
+tell_failures() { # log
+    printf '\nWhat the failed tests said (all of it: %s):\n' "$1"
+    grep -E -A 6 '^ *# +Failed test|Sanitizer|runtime error' "$1" | cut -c 1-400 | head -n "$FAILURE_LINES_MAX"
+    return 1
 }
 
 # As many tests at a time as there are processors, the long ones first. Not
