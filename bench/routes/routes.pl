@@ -2,8 +2,6 @@
 # See bench/routes.sh.
 use strict;
 use warnings;
-use File::Basename qw(dirname);
-use File::Temp qw(tempdir);
 use IO::Select;
 use IO::Socket::INET;
 use FindBin;
@@ -13,6 +11,7 @@ use Time::HiRes qw(time sleep);
 use GitpodGateway;
 use GitpodRoutes;
 use GitpodTest;
+use ModuleProgram;
 
 use constant { SAMPLES => 300, SOCKETS => 20 };
 
@@ -28,14 +27,9 @@ sub verdict {
 
 # ---- a lookup ----
 
-my $top = $GitpodTest::TOP;
-my $dir = tempdir(CLEANUP => 1);
-my $nginx = '/usr/share/nginx/src/src';
-my @include = map { "-I$_" } "$nginx/core", "$nginx/event", "$nginx/event/modules", "$nginx/os/unix", dirname(GitpodTest::module()) . '/objs',
-    "$top/ngx_gitpod_module/shared", "$top/plugins/lib";
-system('cc', '-std=gnu11', '-O2', '-Wno-implicit-fallthrough', @include, '-o', "$dir/lookup", "$top/bench/routes/lookup.c",
-    (map { "$top/ngx_gitpod_module/shared/ngx_gitpod_$_.c" } qw(table table_write route route_parse listener)), (map { "$top/plugins/lib/core/$_.c" } qw(id hex)), '-ljansson') == 0 or die "it does not compile\n";
-my %n = `$dir/lookup $routes` =~ /(\w+)=(\d+)/g;
+my $lookup = ModuleProgram::compile('bench/routes/lookup.c', shared => [qw(table table_write route route_parse listener)], core => [qw(id hex)],
+    libraries => ['-ljansson']);
+my %n = `$lookup $routes` =~ /(\w+)=(\d+)/g;
 verdict("bytes of a route, with its share of the index and of free places", $n{bytes}, '<= 512', $n{bytes} <= 512);
 verdict("a lookup among $routes, of 1,000 that are in use", "$n{hot_ns} ns", '<= 300 ns', $n{hot_ns} <= 300);
 verdict("a lookup of any of $routes in random order, none in a cache", "$n{cold_ns} ns", '<= 300 ns', $n{cold_ns} <= 300);

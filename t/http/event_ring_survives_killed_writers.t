@@ -2,22 +2,11 @@
 # 300 times: see event_torture.c. Compiled here, since it wants nginx's headers.
 use strict;
 use warnings;
-use File::Basename qw(dirname);
-use File::Temp qw(tempdir);
 use Test::More;
-use GitpodTest;
+use ModuleProgram;
 
-my $top = $GitpodTest::TOP;
-my $dir = tempdir(CLEANUP => 1);
-my $nginx = '/usr/share/nginx/src/src';
-my $objs = dirname(GitpodTest::module()) . '/objs';
-my @include = map { "-I$_" } "$nginx/core", "$nginx/event", "$nginx/event/modules", "$nginx/os/unix", $objs, "$top/ngx_gitpod_module/shared",
-    "$top/plugins/lib";
-my @command = ('cc', '-std=gnu11', '-O2', '-g', '-Wall', '-Wno-unused-parameter', '-Werror', @include, '-o', "$dir/torture",
-    "$top/t/http/event_torture.c", "$top/ngx_gitpod_module/shared/ngx_gitpod_event.c");
-
-is(system(@command), 0, 'it compiles') or BAIL_OUT('no program');
-my $text = `$dir/torture 300`;
+my $program = ModuleProgram::compile('t/http/event_torture.c', shared => ['event']);
+my $text = `$program 300`;
 is($?, 0, 'it runs to its end');
 diag($text);
 my %n = $text =~ /(\w+)=(\d+)/g;
