@@ -62,6 +62,10 @@ char *ngx_http_gitpod_conf_key_set(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_http_gitpod_conf_cidr(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
+/* "unix:" and the path of a socket; says what else the value is. */
+char *ngx_http_gitpod_conf_socket(ngx_conf_t *cf, ngx_str_t *value,
+    ngx_addr_t *addr);
+
 
 extern ngx_module_t  ngx_http_gitpod_module;
 

@@ -18,12 +18,35 @@ static ngx_int_t ngx_http_gitpod_read_file(ngx_conf_t *cf, ngx_str_t *path,
 
 
 char *
+ngx_http_gitpod_conf_socket(ngx_conf_t *cf, ngx_str_t *value,
+    ngx_addr_t *addr)
+{
+    ngx_url_t  u;
+
+    ngx_memzero(&u, sizeof(ngx_url_t));
+    u.url = *value;
+
+    if (value->len < 6 || ngx_strncmp(value->data, "unix:", 5) != 0
+        || ngx_parse_url(cf->pool, &u) != NGX_OK)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V\" is not \"unix:\" and the path of a socket",
+                           value);
+        return NGX_CONF_ERROR;
+    }
+
+    *addr = u.addrs[0];
+
+    return NGX_CONF_OK;
+}
+
+
+char *
 ngx_http_gitpod_conf_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_gitpod_main_conf_t *mcf = conf;
 
     ngx_str_t   *value, path;
-    ngx_url_t    u;
     ngx_uint_t   i;
 
     if (mcf->redis.sockaddr) {
@@ -32,19 +55,11 @@ ngx_http_gitpod_conf_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    ngx_memzero(&u, sizeof(ngx_url_t));
-    u.url = value[1];
-
-    if (value[1].len < 6 || ngx_strncmp(value[1].data, "unix:", 5) != 0
-        || ngx_parse_url(cf->pool, &u) != NGX_OK)
+    if (ngx_http_gitpod_conf_socket(cf, &value[1], &mcf->redis)
+        != NGX_CONF_OK)
     {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"%V\" is not \"unix:\" and the path of a socket",
-                           &value[1]);
         return NGX_CONF_ERROR;
     }
-
-    mcf->redis = u.addrs[0];
 
     for (i = 2; i < cf->args->nelts; i++) {
 

@@ -183,7 +183,6 @@ ngx_http_gitpod_manager(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_http_gitpod_manager_main_conf_t *mmcf = conf;
 
     ngx_str_t   *value, text;
-    ngx_url_t    u;
     ngx_int_t    ms;
     ngx_uint_t   i;
 
@@ -193,19 +192,11 @@ ngx_http_gitpod_manager(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    ngx_memzero(&u, sizeof(ngx_url_t));
-    u.url = value[1];
-
-    if (value[1].len < 6 || ngx_strncmp(value[1].data, "unix:", 5) != 0
-        || ngx_parse_url(cf->pool, &u) != NGX_OK)
+    if (ngx_http_gitpod_conf_socket(cf, &value[1], &mmcf->addr)
+        != NGX_CONF_OK)
     {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"%V\" is not \"unix:\" and the path of a socket",
-                           &value[1]);
         return NGX_CONF_ERROR;
     }
-
-    mmcf->addr = u.addrs[0];
 
     for (i = 2; i < cf->args->nelts; i++) {
 
