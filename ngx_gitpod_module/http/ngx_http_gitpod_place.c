@@ -2,8 +2,8 @@
 /*
  * Which workspace a request is for.  In mode host the name tells, and has a
  * wildcard in DNS and in the certificate.  In mode port there is one name, W,
- * and the listener that the connection came to tells: what the client says of
- * the port counts for nothing.
+ * and the listener that the connection came to tells: what Host says of the
+ * port counts for nothing.
  */
 
 
@@ -24,6 +24,7 @@ static ngx_int_t ngx_http_gitpod_place_parse(
     ngx_uint_t *listener);
 static void ngx_http_gitpod_place_find(ngx_gitpod_zone_t *zone,
     ngx_uint_t listener, gp_host_t *place);
+static ngx_uint_t ngx_http_gitpod_place_listener(ngx_http_request_t *r);
 
 
 ngx_int_t
@@ -110,6 +111,33 @@ ngx_http_gitpod_place_find(ngx_gitpod_zone_t *zone, ngx_uint_t listener,
 }
 
 
+/*
+ * Behind a load balancer one socket is for all listeners, and the header of
+ * the PROXY protocol tells to which the client connected; 0 when it does not
+ * (UNKNOWN, LOCAL), which is no workspace's.
+ *
+ * A client's address is believed from the load balancer only, since limits go
+ * by it.  Of this number whoever reaches the socket may lie: to say it is to
+ * connect to that listener, which everybody may, and it is no right.  Token,
+ * hand-off, Origin and names of cookies are those of the listener it says.
+ * Nor does a browser say it in another's name: no request of its begins so.
+ */
+
+static ngx_uint_t
+ngx_http_gitpod_place_listener(ngx_http_request_t *r)
+{
+    ngx_connection_t  *c;
+
+    c = r->connection;
+
+    if (r->http_connection->addr_conf->proxy_protocol) {
+        return c->proxy_protocol ? c->proxy_protocol->dst_port : 0;
+    }
+
+    return ngx_inet_get_port(c->local_sockaddr);
+}
+
+
 ngx_int_t
 ngx_http_gitpod_place_init(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx)
 {
@@ -128,7 +156,7 @@ ngx_http_gitpod_place_init(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx)
         return NGX_OK;
     }
 
-    ctx->listener = ngx_inet_get_port(r->connection->local_sockaddr);
+    ctx->listener = ngx_http_gitpod_place_listener(r);
 
     if (ctx->listener == 0) {
         return NGX_OK;

@@ -17,6 +17,7 @@ use JSON::PP;
 use POSIX qw(:sys_wait_h);
 use Test::More;
 use Time::HiRes qw(time sleep);
+use GitpodBalancer ();
 use GitpodTest ();
 use parent qw(GitpodClient GitpodKeys GitpodServices GitpodWorkspaces);
 
@@ -33,7 +34,8 @@ my @servers;
 # limits => 1 to keep the figures of nginx_limits.conf.in,
 # grpc => 1 for the port of gRPC in clear, tls => 1 for TLS with certificates
 # of a CA of the test ({ca}, {certificate}, {workspace_certificate}),
-# listeners => n for mode port with so many, from {listener} on,
+# listeners => n for mode port with so many, from {listener} on; balancer => 1,
+# or TEST_BALANCER of the environment, for HAProxy before those,
 # edit => sub of ($name, $text) returning the text of a configuration file.
 sub new {
     my ($class, %option) = @_;
@@ -45,6 +47,7 @@ sub new {
         level => 'info',
         owner => '11111111-1111-4111-8111-111111111111',
         other => '22222222-2222-4222-8222-222222222222',
+        balancer => $option{listeners} && $ENV{TEST_BALANCER},
         edit => sub { $_[1] },
         pid => $$,
         children => [],
@@ -61,6 +64,7 @@ sub new {
     $self->{probe_port} = free_port();
     $self->{grpc_port} = free_port() if $self->{grpc};
     $self->{listener} = GitpodTest::free_range($self->{listeners}) if $self->{listeners};
+    GitpodBalancer::ports($self) if $self->{balancer};
     $self->make_tls if $self->{tls};
     $self->{external} //= "$self->{scheme}://$self->{domain}:$self->{port}";
     make_path(map { "$self->{run}/$_" } 'conf', 'nginx', 'redis', 'instances', @GitpodServices::SERVICES,
@@ -72,6 +76,7 @@ sub new {
     $self->write_conf;
     $self->start_redis;
     $self->start_services;
+    GitpodBalancer::start($self) if $self->{balancer};
     $self->start unless exists $option{start} && !$option{start};
     return $self;
 }
@@ -151,11 +156,12 @@ sub write_conf {
     my ($self) = @_;
     my $http2 = $self->{tls} ? ' ssl http2' : '';
     my $names = $self->{listeners} ? $self->{workspace_domain} : "*.$self->{workspace_domain}";
+    my ($listen, $workspace_listen) = map { "$_$http2" } $self->{port}, $self->{listeners} ? "$self->{listener}-" . ($self->{listener} + $self->{listeners} - 1) : $self->{port};
+    ($listen, $workspace_listen) = map { "$_$http2 proxy_protocol" } @$self{qw(gateway_port workspace_port)} if $self->{balancer};
     my %value = (
         MODE => $self->{listeners} ? 'port' : 'host', WORKSPACE_NAMES => $names, WORKSPACE_HTTP_NAMES => $self->{listeners} ? '' : $names,
-        WORKSPACE_LISTEN => ($self->{listeners} ? "$self->{listener}-" . ($self->{listener} + $self->{listeners} - 1) : $self->{port}) . $http2,
+        LISTEN => $listen, WORKSPACE_LISTEN => $workspace_listen, BALANCER => '127.0.0.1',
         RUN => $self->{run}, STATE => $self->{state}, ACCESS_LOG => "$self->{state}/log/nginx/access.log", PORT => $self->{port},
-        LISTEN => "$self->{port}$http2",
         TLS_CERTIFICATE => $self->{certificate}{cert}, TLS_KEY => $self->{certificate}{key}, TLS_WORKSPACE_CERTIFICATE => $self->{workspace_certificate}{cert},
         TLS_WORKSPACE_KEY => $self->{workspace_certificate}{key}, TLS_STAPLING => $self->{stapling} // 'off',
         HTTP_PORT => $self->{http_port}, PORT_SUFFIX => ":$self->{port}",
@@ -168,7 +174,7 @@ sub write_conf {
     );
     for my $file (glob "$TOP/conf/nginx/*.in") {
         (my $name = basename($file)) =~ s/\.in$//;
-        next if $name =~ /^nginx_balancer/ || $name =~ /^nginx_tls/ && !$self->{tls} || $name =~ /^nginx_listeners/ && !$self->{listeners};
+        next if $name =~ /^nginx_balancer/ && !$self->{balancer} || $name =~ /^nginx_tls/ && !$self->{tls} || $name =~ /^nginx_listeners/ && !$self->{listeners};
         my $text = slurp($file);
         $text =~ s/\@([A-Z_]+)\@/$value{$1} \/\/ die "$name: unknown \@$1\@"/ge;
 
@@ -300,7 +306,7 @@ sub start {
             die "nginx ended\n" if !$self->{daemon} && waitpid($self->{nginx_pid}, WNOHANG) != 0;
 
             # its other sockets are opened after this one, and workers after all
-            IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{port}) && $self->worker_pids;
+            IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{gateway_port} // $self->{port}) && $self->worker_pids;
         });
         1;
     };
