@@ -1,6 +1,7 @@
 // The shell: header, the page of the route, and who is signed in.
 import { useEffect, useRef, useState } from "react";
 import { Header } from "./components/header";
+import { keepLoading } from "./lib/again";
 import { users } from "./lib/api";
 import { contextFromHash, contextFromPath } from "./lib/context";
 import { navigate, type Route, useRoute } from "./lib/route";
@@ -77,24 +78,24 @@ export function App() {
       return;
     }
     let live = true;
-    users.getAuthenticatedUser({}).then(
-      (response) => {
-        if (live) {
-          setUserName(response.user?.name ?? "");
-          rememberSignedIn();
-          renewSession();
-          const wanted = takeReturn();
-          if (wanted && location.pathname === "/workspaces") {
-            follow(wanted);
-          }
-        }
-      },
-      () => {
-        // Signed out: the API layer goes to the log-in. Away: the page itself says so.
-      },
-    );
+    const load = async () => {
+      const response = await users.getAuthenticatedUser({});
+      if (!live) {
+        return;
+      }
+      setUserName(response.user?.name ?? "");
+      rememberSignedIn();
+      renewSession();
+      const wanted = takeReturn();
+      if (wanted && location.pathname === "/workspaces") {
+        follow(wanted);
+      }
+    };
+    // Signed out: the API layer goes to the log-in. Away: the page itself says so.
+    const loader = keepLoading(load, () => undefined);
     return () => {
       live = false;
+      loader.end();
     };
   }, [signedOut, userName]);
 

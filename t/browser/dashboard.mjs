@@ -407,13 +407,6 @@ async function list() {
     await until(async () => (await api.getAttribute('data-state')) === 'stopped', 'what cannot be caught up with is read anew');
 
     expected.push(/status of 503/);
-    world.answers.ListWorkspaces = () => new Failure('unavailable', 'the workspace manager is starting; try again in a few seconds');
-    await go('/workspaces');
-    await page.getByText('the workspace manager is starting').waitFor();
-    delete world.answers.ListWorkspaces;
-    await page.getByRole('button', { name: 'Try again' }).click();
-    await rows.first().waitFor();
-    ok(true, 'a list that could not be loaded says why and loads on Try again');
     world.answers.ListWorkspaces = world.answers.events = () => new Failure('unavailable', 'nobody is there');
     await go('/workspaces');
     await page.getByText('nobody is there').waitFor();
@@ -422,6 +415,44 @@ async function list() {
     await rows.first().waitFor();
     ok(true, 'a list that could not be loaded loads by itself when the server is back');
     expected = [];
+}
+
+// On a page whose time goes on only when we say so: what it does by itself, and what only when it is asked.
+async function again() {
+    someWorkspaces();
+    const other = await context.newPage();
+    const rows = other.locator('[data-workspace-id]');
+    const bad = other.locator('.notice.bad');
+    const turned = (locator, what) => until(async () => {
+        await other.clock.runFor(500);
+        return locator.isVisible();
+    }, what);
+    await other.clock.install();
+    await other.clock.pauseAt(Date.now() + 60000);
+
+    world.answers.ListWorkspaces = () => new Failure('unavailable', 'the workspace manager is starting; try again in a few seconds');
+    await other.goto(`${world.url}/workspaces`);
+    await other.getByText('the workspace manager is starting').waitFor();
+    delete world.answers.ListWorkspaces;
+    await other.getByRole('button', { name: 'Try again' }).click();
+    await rows.first().waitFor();
+    ok(true, 'a list that could not be loaded says why and loads on Try again');
+
+    let left = 2; // tries that the network fails; -1: all
+    await other.route(/ListWorkspaces|GetWorkspace|ListGitTokens|GetAuthenticatedUser/, (route) => (left === 0 ? route.continue() : (left--, route.abort('connectionreset'))));
+    for (const [to, what] of [['/workspaces', 'Workspaces'], ['/start/?autostart=false#acme-infra-5t4r3e2w1q', 'infra with'], ['/settings/git-tokens', 'No tokens yet'], ['/settings/account', 'administrator']]) {
+        const there = what === 'Workspaces' ? rows.first() : other.locator('main').getByText(what, { exact: false }).first();
+        left = -1;
+        await other.goto('about:blank');
+        await other.goto(world.url + to);
+        await turned(bad, `${to}: what the network failed says so`);
+        ok((await bad.innerText()).includes('cannot be reached'), `${to}: in words`);
+        left = 0;
+        await turned(there, `${to}: and is there by itself when the network is`);
+        is(await bad.count(), 0, `${to}: the error goes`);
+    }
+    await other.clock.resume(); // it is the clock of all pages
+    await other.close();
 }
 
 async function settings() {
@@ -496,7 +527,7 @@ async function errors() {
     }
 }
 
-const parts = { login, create, start, list, settings, errors };
+const parts = { login, create, start, list, again, settings, errors };
 try {
     for (const [name, part] of Object.entries(parts)) {
         await part().catch(async (e) => {

@@ -4,6 +4,7 @@ import { createConnectTransport } from "@connectrpc/connect-web";
 import { GitTokenService } from "../gen/gitpod/extension/v1/git_token_pb";
 import { UserService } from "../gen/gitpod/v1/user_pb";
 import { WorkspaceService } from "../gen/gitpod/v1/workspace_pb";
+import { repeatReads } from "./again";
 import { toLogin } from "./session";
 
 const signedOut: Interceptor = (next) => async (request) => {
@@ -19,7 +20,7 @@ const signedOut: Interceptor = (next) => async (request) => {
 
 const transport = createConnectTransport({
   baseUrl: `${location.origin}/public-api`,
-  interceptors: [signedOut],
+  interceptors: [signedOut, repeatReads],
 });
 
 export const workspaces = createClient(WorkspaceService, transport);

@@ -33,6 +33,11 @@ export function errorText(error: unknown): string {
   return `Something that is not an error was thrown: ${String(error)}`;
 }
 
+/** Whether the call failed on the way: the server has not answered. */
+export function isNetworkError(error: unknown): boolean {
+  return error instanceof ConnectError ? isNetworkText(error.rawMessage) : error instanceof Error && isNetworkText(error.message);
+}
+
 function isNetworkText(text: string): boolean {
   return /failed to fetch|networkerror|load failed|network error/i.test(text);
 }

@@ -4,6 +4,7 @@ import { Code } from "@connectrpc/connect";
 import { useEffect, useRef, useState } from "react";
 import type { Workspace, WorkspaceStatus } from "../gen/gitpod/v1/workspace_pb";
 import { WorkspacePhase_Phase as Phase } from "../gen/gitpod/v1/workspace_pb";
+import { keepLoading } from "./again";
 import { workspaces } from "./api";
 import { errorText, isCode } from "./errors";
 import { emptyTimeline, observe, phaseOf, type Timeline } from "./phases";
@@ -127,7 +128,7 @@ export function useStart(id: string): StartState {
     };
     // Warnings and the branch are known only after a while: look again at each change of phase.
     let phase = Phase.UNSPECIFIED;
-    load().catch(refused);
+    const loading = keepLoading(load, refused);
     const end = watchStatus(id, {
       connected: () => setLost(false),
       lost: () => setLost(true),
@@ -145,7 +146,7 @@ export function useStart(id: string): StartState {
     const shown = (event: PageTransitionEvent) => {
       if (event.persisted) {
         leaving.current = false;
-        load().catch(refused);
+        loading.now();
       }
     };
     window.addEventListener("pageshow", shown);
@@ -154,6 +155,7 @@ export function useStart(id: string): StartState {
       leaving.current = false;
       clearTimeout(timer.current);
       window.removeEventListener("pageshow", shown);
+      loading.end();
       end();
     };
   }, [id, round]);

@@ -1,6 +1,7 @@
 // All workspaces of the person, kept up to date by the gateway's events.
 import { useEffect, useRef, useState } from "react";
 import type { Workspace } from "../gen/gitpod/v1/workspace_pb";
+import { keepLoading, type Loader } from "./again";
 import { workspaces as api } from "./api";
 import { errorText } from "./errors";
 import { watchAll } from "./watch";
@@ -41,6 +42,7 @@ export function useWorkspaces(): WorkspaceList {
   known.current = items;
   const failed = useRef(false); // the last loading
   const loading = useRef(0);
+  const loader = useRef<Loader>(undefined); // from the first loading on
   const early = useRef(false); // a message spoke of what a list under way may not have
 
   const put = (workspace: Workspace) => {
@@ -64,35 +66,42 @@ export function useWorkspaces(): WorkspaceList {
     });
   };
 
-  const reload = () => {
+  const load = async () => {
     loading.current += 1;
-    loadAll().finally(() => { loading.current -= 1; }).then(
-      ({ all, truncated: more }) => {
-        failed.current = false;
-        setProblem(undefined);
-        setTruncated(more);
-        setItems((before) => {
-          const left = all.filter((workspace) => !dropped.current.has(workspace.id));
-          return new Map(
-            left.map((workspace) => [
-              workspace.id,
-              { ...workspace, status: newerStatus(before?.get(workspace.id)?.status, workspace.status) },
-            ]),
-          );
-        });
-        if (early.current && loading.current === 0) {
-          early.current = false;
-          reload();
-        }
-      },
-      (error) => {
-        failed.current = true;
-        setProblem(errorText(error));
-      },
-    );
+    const { all, truncated: more } = await loadAll().finally(() => { loading.current -= 1; });
+    failed.current = false;
+    setProblem(undefined);
+    setTruncated(more);
+    setItems((before) => {
+      const left = all.filter((workspace) => !dropped.current.has(workspace.id));
+      return new Map(
+        left.map((workspace) => [
+          workspace.id,
+          { ...workspace, status: newerStatus(before?.get(workspace.id)?.status, workspace.status) },
+        ]),
+      );
+    });
+    if (early.current && loading.current === 0) {
+      early.current = false;
+      reload();
+    }
+  };
+
+  const refused = (error: unknown) => {
+    failed.current = true;
+    setProblem(errorText(error));
+  };
+
+  const reload = () => {
+    if (loader.current) {
+      loader.current.now();
+    } else {
+      loader.current = keepLoading(load, refused);
+    }
   };
 
   useEffect(() => {
+    loader.current = undefined;
     // The list is read once the stream stands, so that nothing falls between; without one, all the same.
     const patience = setTimeout(reload, PATIENCE_MS);
     const end = watchAll({
@@ -128,6 +137,7 @@ export function useWorkspaces(): WorkspaceList {
     });
     return () => {
       clearTimeout(patience);
+      loader.current?.end();
       end();
     };
     // The functions only use setters and refs.

@@ -4,13 +4,12 @@
 // hold one.
 import { Code } from "@connectrpc/connect";
 import type { WatchWorkspaceStatusResponse } from "../gen/gitpod/v1/workspace_pb";
+import { backoffMs, isFinal } from "./again";
 import { workspaces } from "./api";
 import { isCode } from "./errors";
 import { parseEvent } from "./event";
 import { toLogin } from "./session";
 
-const BACKOFF_FIRST_MS = 500;
-const BACKOFF_MAX_MS = 15_000;
 const STABLE_MS = 10_000;
 const HIDDEN_GRACE_MS = 10_000;
 const HIDDEN_POLL_MS = 3_000;
@@ -27,12 +26,6 @@ export interface Watcher {
   refused?(error: unknown): void;
   /** Called every few seconds while the tab is hidden. */
   poll?(): Promise<void>;
-}
-
-/** Delay before try n (from 0): doubling, with jitter, bounded. */
-export function backoffMs(attempt: number, random: number = Math.random()): number {
-  const full = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** Math.min(attempt, 10));
-  return Math.round(full * (0.7 + 0.3 * random));
 }
 
 /** Ends early when the network or the tab comes back, or when stopped. */
@@ -165,7 +158,7 @@ async function run(connect: () => Promise<void>, watcher: Watcher, stop: AbortSi
     if (isCode(error, Code.Unauthenticated)) {
       toLogin();
     }
-    if (isCode(error, Code.NotFound, Code.PermissionDenied, Code.Unauthenticated, Code.InvalidArgument)) {
+    if (isFinal(error)) {
       watcher.refused?.(error);
       return;
     }

@@ -2,6 +2,7 @@ import { useEffect, useState } from "react";
 import { SettingsTabs } from "../components/settings_tabs";
 import { Loading, Problem, useTitle } from "../components/parts";
 import type { User } from "../gen/gitpod/v1/user_pb";
+import { keepLoading } from "../lib/again";
 import { users } from "../lib/api";
 import { errorText } from "../lib/errors";
 import { logOut } from "../lib/session";
@@ -37,18 +38,17 @@ function Appearance() {
 export function AccountPage() {
   useTitle("Account");
   const [user, setUser] = useState<User>();
-  const [problem, setProblem] = useState<string>();
+  const [unreadable, setUnreadable] = useState<string>();
+  const [problem, setProblem] = useState<string>(); // of the log-out
   const [leaving, setLeaving] = useState(false);
 
   useEffect(() => {
-    let live = true;
-    users.getAuthenticatedUser({}).then(
-      (response) => live && setUser(response.user),
-      (error) => live && setProblem(errorText(error)),
-    );
-    return () => {
-      live = false;
+    const load = async () => {
+      const response = await users.getAuthenticatedUser({});
+      setUnreadable(undefined);
+      setUser(response.user);
     };
+    return keepLoading(load, (error) => setUnreadable(errorText(error))).end;
   }, []);
 
   const leave = async () => {
@@ -67,6 +67,7 @@ export function AccountPage() {
     <main className="page" id="main" tabIndex={-1}>
       <h1>Settings</h1>
       <SettingsTabs current="/settings/account" />
+      {unreadable && <Problem text={unreadable} />}
       {problem && <Problem text={problem} />}
       <section className="card account" aria-labelledby="who">
         <div>
@@ -85,7 +86,7 @@ export function AccountPage() {
               )}
             </dl>
           ) : (
-            !problem && <Loading what="Loading the account…" />
+            !unreadable && <Loading what="Loading the account…" />
           )}
         </div>
         <div className="account-out">

@@ -5,6 +5,7 @@ import { KeyIcon } from "../components/icons";
 import { Ago, Hint, Link, Loading, OutLink, Problem, useNow, useTitle } from "../components/parts";
 import { SettingsTabs } from "../components/settings_tabs";
 import type { GitToken } from "../gen/gitpod/extension/v1/git_token_pb";
+import { keepLoading, type Loader } from "../lib/again";
 import { gitTokens } from "../lib/api";
 import { gitHost, safeReturn } from "../lib/context";
 import { errorText } from "../lib/errors";
@@ -137,14 +138,16 @@ export function GitTokensPage({ search }: { search: string }) {
   const first = gitHost(query.get("host") ?? "");
   const from = safeReturn(query.get("return"), location.origin);
 
-  const load = () => {
-    setProblem(undefined);
-    gitTokens.listGitTokens({}).then(
-      (response) => setTokens(response.tokens),
-      (error) => setProblem(errorText(error)),
-    );
-  };
-  useEffect(load, []);
+  const loader = useRef<Loader>(undefined);
+  useEffect(() => {
+    const load = async () => {
+      const response = await gitTokens.listGitTokens({});
+      setProblem(undefined);
+      setTokens(response.tokens);
+    };
+    loader.current = keepLoading(load, (error) => setProblem(errorText(error)));
+    return loader.current.end;
+  }, []);
 
   const put = (token: GitToken) =>
     setTokens((before) =>
@@ -164,7 +167,7 @@ export function GitTokensPage({ search }: { search: string }) {
         A token lets your workspaces clone and push where a log-in is needed. It is kept encrypted, handed to git only
         when it asks, and never written into a workspace. It is not shown again.
       </p>
-      {problem && <Problem text={problem}><button type="button" className="button small" onClick={load}>Try again</button></Problem>}
+      {problem && <Problem text={problem}><button type="button" className="button small" onClick={() => loader.current?.now()}>Try again</button></Problem>}
       {!tokens && !problem && <Loading what="Loading the tokens…" />}
       {tokens && tokens.length === 0 && (
         <Hint>No tokens yet. Public repositories need none; private ones need the token of their host.</Hint>
