@@ -54,6 +54,11 @@ ngx_int_t ngx_http_gitpod_add_variables(ngx_conf_t *cf,
     ngx_http_variable_t *variables);
 
 
+/* Calls the handler once, unless the worker ends before that. */
+void ngx_http_gitpod_timer_start(ngx_event_t *ev,
+    ngx_event_handler_pt handler, ngx_msec_t ms);
+
+
 /* Directives: gitpod_redis, gitpod_key_set_file, gitpod_route_cidr. */
 char *ngx_http_gitpod_conf_redis(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);

@@ -73,7 +73,6 @@ static void ngx_http_gitpod_activity_failed(ngx_log_t *log, ngx_str_t *text);
 static ngx_http_gitpod_manager_main_conf_t  *ngx_http_gitpod_activity_conf;
 static ngx_gitpod_zone_t          *ngx_http_gitpod_activity_zone;
 static ngx_event_t                 ngx_http_gitpod_activity_timer;
-static ngx_connection_t            ngx_http_gitpod_activity_dummy;
 static ngx_http_gitpod_fastcgi_t  *ngx_http_gitpod_activity_call;
 static ngx_uint_t                  ngx_http_gitpod_activity_failing;
 static ngx_uint_t                  ngx_http_gitpod_activity_n;
@@ -272,25 +271,15 @@ ngx_http_gitpod_activity_frame(ngx_http_gitpod_ctx_t *ctx, uint64_t len)
 
 
 void
-ngx_http_gitpod_activity_init(ngx_cycle_t *cycle,
-    ngx_http_gitpod_manager_main_conf_t *mmcf, ngx_gitpod_zone_t *zone)
+ngx_http_gitpod_activity_init(ngx_http_gitpod_manager_main_conf_t *mmcf,
+    ngx_gitpod_zone_t *zone)
 {
-    ngx_event_t  *ev;
-
     ngx_http_gitpod_activity_conf = mmcf;
     ngx_http_gitpod_activity_zone = zone;
-    ngx_http_gitpod_activity_dummy.fd = (ngx_socket_t) -1;
 
-    ev = &ngx_http_gitpod_activity_timer;
-
-    ngx_memzero(ev, sizeof(ngx_event_t));
-
-    ev->handler = ngx_http_gitpod_activity_report;
-    ev->data = &ngx_http_gitpod_activity_dummy;
-    ev->log = cycle->log;
-    ev->cancelable = 1;
-
-    ngx_add_timer(ev, mmcf->interval);
+    ngx_http_gitpod_timer_start(&ngx_http_gitpod_activity_timer,
+                                ngx_http_gitpod_activity_report,
+                                mmcf->interval);
 }
 
 

@@ -50,10 +50,9 @@ static void ngx_http_gitpod_watch_write(ngx_http_request_t *r);
 
 /* of this worker */
 
-static ngx_queue_t       ngx_http_gitpod_watchers;
-static ngx_uint_t        ngx_http_gitpod_watchers_n;
-static ngx_event_t       ngx_http_gitpod_watch_timer;
-static ngx_connection_t  ngx_http_gitpod_watch_dummy;
+static ngx_queue_t  ngx_http_gitpod_watchers;
+static ngx_uint_t   ngx_http_gitpod_watchers_n;
+static ngx_event_t  ngx_http_gitpod_watch_timer;
 
 
 static ngx_str_t  ngx_http_gitpod_watch_messages[] = {
@@ -135,8 +134,6 @@ ngx_http_gitpod_watch_begin(ngx_http_request_t *r)
 static void
 ngx_http_gitpod_watch_add(ngx_http_gitpod_watcher_t *w)
 {
-    ngx_event_t  *ev;
-
     if (ngx_http_gitpod_watchers.next == NULL) {
         ngx_queue_init(&ngx_http_gitpod_watchers);
     }
@@ -144,21 +141,17 @@ ngx_http_gitpod_watch_add(ngx_http_gitpod_watcher_t *w)
     ngx_queue_insert_tail(&ngx_http_gitpod_watchers, &w->queue);
     ngx_http_gitpod_watchers_n++;
 
-    ev = &ngx_http_gitpod_watch_timer;
-
-    if (ev->timer_set) {
+    if (ngx_http_gitpod_watch_timer.timer_set) {
         return;
     }
 
-    ngx_http_gitpod_watch_dummy.fd = (ngx_socket_t) -1;
+    ngx_http_gitpod_timer_start(&ngx_http_gitpod_watch_timer,
+                                ngx_http_gitpod_watch_look,
+                                NGX_HTTP_GITPOD_WATCH_MS);
 
-    ev->handler = ngx_http_gitpod_watch_look;
-    ev->data = &ngx_http_gitpod_watch_dummy;
-    ev->log = ngx_cycle->log;
+    /* a worker that exits ends them first */
 
-    /* not cancelable: a worker that exits ends them first */
-
-    ngx_add_timer(ev, NGX_HTTP_GITPOD_WATCH_MS);
+    ngx_http_gitpod_watch_timer.cancelable = 0;
 }
 
 

@@ -82,7 +82,6 @@ ngx_module_t  ngx_http_gitpod_key_url_module = {
 /* of this worker */
 
 static ngx_event_t                      ngx_http_gitpod_key_url_ticker;
-static ngx_connection_t                 ngx_http_gitpod_key_url_dummy;
 static ngx_gitpod_zone_t               *ngx_http_gitpod_key_url_zone;
 static ngx_http_gitpod_key_url_conf_t  *ngx_http_gitpod_key_url_kcf;
 static ngx_http_gitpod_fetch_t         *ngx_http_gitpod_key_url_fetch;
@@ -237,7 +236,6 @@ ngx_http_gitpod_key_url_init_module(ngx_cycle_t *cycle)
 static ngx_int_t
 ngx_http_gitpod_key_url_init_process(ngx_cycle_t *cycle)
 {
-    ngx_event_t                     *ev;
     ngx_http_gitpod_main_conf_t     *mcf;
     ngx_http_gitpod_key_url_conf_t  *kcf;
 
@@ -260,16 +258,9 @@ ngx_http_gitpod_key_url_init_process(ngx_cycle_t *cycle)
     ngx_http_gitpod_key_url_zone = mcf->zone;
     ngx_http_gitpod_key_url_kcf = kcf;
 
-    ev = &ngx_http_gitpod_key_url_ticker;
-
-    ngx_http_gitpod_key_url_dummy.fd = (ngx_socket_t) -1;
-
-    ev->handler = ngx_http_gitpod_key_url_tick;
-    ev->data = &ngx_http_gitpod_key_url_dummy;
-    ev->log = cycle->log;
-    ev->cancelable = 1;
-
-    ngx_add_timer(ev, NGX_HTTP_GITPOD_KEY_URL_TICK);
+    ngx_http_gitpod_timer_start(&ngx_http_gitpod_key_url_ticker,
+                                ngx_http_gitpod_key_url_tick,
+                                NGX_HTTP_GITPOD_KEY_URL_TICK);
 
     return NGX_OK;
 }

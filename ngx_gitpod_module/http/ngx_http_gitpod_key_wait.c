@@ -28,9 +28,8 @@ static ngx_int_t ngx_http_gitpod_key_unknown(ngx_http_gitpod_ctx_t *ctx,
 
 /* of this worker */
 
-static ngx_queue_t       ngx_http_gitpod_key_waits;
-static ngx_event_t       ngx_http_gitpod_key_timer;
-static ngx_connection_t  ngx_http_gitpod_key_dummy;
+static ngx_queue_t  ngx_http_gitpod_key_waits;
+static ngx_event_t  ngx_http_gitpod_key_timer;
 
 
 ngx_int_t
@@ -119,7 +118,6 @@ static ngx_int_t
 ngx_http_gitpod_key_park(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx)
 {
     ngx_uint_t    n;
-    ngx_event_t  *ev;
     ngx_queue_t  *q;
 
     if (ngx_http_gitpod_key_waits.next == NULL) {
@@ -144,17 +142,10 @@ ngx_http_gitpod_key_park(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx)
     ctx->wake.data = ctx;
     ctx->wake.log = r->connection->log;
 
-    ev = &ngx_http_gitpod_key_timer;
-
-    if (!ev->timer_set) {
-        ngx_http_gitpod_key_dummy.fd = (ngx_socket_t) -1;
-
-        ev->handler = ngx_http_gitpod_key_look;
-        ev->data = &ngx_http_gitpod_key_dummy;
-        ev->log = ngx_cycle->log;
-        ev->cancelable = 1;
-
-        ngx_add_timer(ev, NGX_HTTP_GITPOD_KEY_LOOK_MS);
+    if (!ngx_http_gitpod_key_timer.timer_set) {
+        ngx_http_gitpod_timer_start(&ngx_http_gitpod_key_timer,
+                                    ngx_http_gitpod_key_look,
+                                    NGX_HTTP_GITPOD_KEY_LOOK_MS);
     }
 
     return NGX_AGAIN;

@@ -45,9 +45,8 @@ static void ngx_http_gitpod_limit_tick(ngx_event_t *ev);
 
 /* of this worker: requests that count as under way */
 
-static ngx_queue_t       ngx_http_gitpod_holders;
-static ngx_event_t       ngx_http_gitpod_holder_timer;
-static ngx_connection_t  ngx_http_gitpod_holder_dummy;
+static ngx_queue_t  ngx_http_gitpod_holders;
+static ngx_event_t  ngx_http_gitpod_holder_timer;
 
 
 #define ngx_http_gitpod_limit_uses(llcf, use, i)                              \
@@ -340,7 +339,6 @@ ngx_http_gitpod_limit_hold(ngx_http_gitpod_ctx_t *ctx,
     ngx_http_gitpod_limit_t *limit, uint64_t key)
 {
     ngx_int_t           rc;
-    ngx_event_t        *ev;
     ngx_gitpod_held_t  *held;
 
     if (ctx->held_n == NGX_HTTP_GITPOD_HELD_MAX) {
@@ -369,17 +367,10 @@ ngx_http_gitpod_limit_hold(ngx_http_gitpod_ctx_t *ctx,
         ngx_queue_insert_tail(&ngx_http_gitpod_holders, &ctx->holding);
     }
 
-    ev = &ngx_http_gitpod_holder_timer;
-
-    if (!ev->timer_set) {
-        ngx_http_gitpod_holder_dummy.fd = (ngx_socket_t) -1;
-
-        ev->handler = ngx_http_gitpod_limit_tick;
-        ev->data = &ngx_http_gitpod_holder_dummy;
-        ev->log = ngx_cycle->log;
-        ev->cancelable = 1;
-
-        ngx_add_timer(ev, NGX_HTTP_GITPOD_LIMIT_TICK_MS);
+    if (!ngx_http_gitpod_holder_timer.timer_set) {
+        ngx_http_gitpod_timer_start(&ngx_http_gitpod_holder_timer,
+                                    ngx_http_gitpod_limit_tick,
+                                    NGX_HTTP_GITPOD_LIMIT_TICK_MS);
     }
 
     return NGX_OK;

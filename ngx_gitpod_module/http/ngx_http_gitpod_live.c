@@ -35,12 +35,11 @@ static void ngx_http_gitpod_live_close(ngx_http_gitpod_ctx_t *ctx,
 
 /* of this worker */
 
-static ngx_queue_t       ngx_http_gitpod_lives;
-static ngx_event_t       ngx_http_gitpod_live_timer;
-static ngx_connection_t  ngx_http_gitpod_live_dummy;
-static ngx_uint_t        ngx_http_gitpod_live_websockets;
-static uint64_t          ngx_http_gitpod_live_routes;
-static uint64_t          ngx_http_gitpod_live_revocations;
+static ngx_queue_t  ngx_http_gitpod_lives;
+static ngx_event_t  ngx_http_gitpod_live_timer;
+static ngx_uint_t   ngx_http_gitpod_live_websockets;
+static uint64_t     ngx_http_gitpod_live_routes;
+static uint64_t     ngx_http_gitpod_live_revocations;
 
 
 /* From here on the request ends when its right does. */
@@ -48,8 +47,6 @@ static uint64_t          ngx_http_gitpod_live_revocations;
 void
 ngx_http_gitpod_live_add(ngx_http_gitpod_ctx_t *ctx)
 {
-    ngx_event_t  *ev;
-
     if (ctx->living) {
         return;
     }
@@ -65,25 +62,18 @@ ngx_http_gitpod_live_add(ngx_http_gitpod_ctx_t *ctx)
     ctx->living = 1;
     ngx_queue_insert_tail(&ngx_http_gitpod_lives, &ctx->live);
 
-    ev = &ngx_http_gitpod_live_timer;
-
-    if (ev->timer_set) {
+    if (ngx_http_gitpod_live_timer.timer_set) {
         return;
     }
-
-    ngx_http_gitpod_live_dummy.fd = (ngx_socket_t) -1;
-
-    ev->handler = ngx_http_gitpod_live_look;
-    ev->data = &ngx_http_gitpod_live_dummy;
-    ev->log = ngx_cycle->log;
-    ev->cancelable = 1;
 
     /* the first look judges in any case: something may move this moment */
 
     ngx_http_gitpod_live_routes = (uint64_t) -1;
     ngx_http_gitpod_live_revocations = (uint64_t) -1;
 
-    ngx_add_timer(ev, NGX_HTTP_GITPOD_LIVE_MS);
+    ngx_http_gitpod_timer_start(&ngx_http_gitpod_live_timer,
+                                ngx_http_gitpod_live_look,
+                                NGX_HTTP_GITPOD_LIVE_MS);
 }
 
 

@@ -379,7 +379,7 @@ ngx_http_gitpod_manager_init_process(ngx_cycle_t *cycle)
     mcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_gitpod_module);
 
     if (mmcf->activity) {
-        ngx_http_gitpod_activity_init(cycle, mmcf, mcf->zone);
+        ngx_http_gitpod_activity_init(mmcf, mcf->zone);
     }
 
     return NGX_OK;

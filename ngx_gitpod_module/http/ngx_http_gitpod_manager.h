@@ -41,8 +41,8 @@ typedef struct {
 
 /* activity: reports, by the holder of the lease */
 
-void ngx_http_gitpod_activity_init(ngx_cycle_t *cycle,
-    ngx_http_gitpod_manager_main_conf_t *mmcf, ngx_gitpod_zone_t *zone);
+void ngx_http_gitpod_activity_init(ngx_http_gitpod_manager_main_conf_t *mmcf,
+    ngx_gitpod_zone_t *zone);
 void ngx_http_gitpod_activity_exit(void);
 
 /* wake */

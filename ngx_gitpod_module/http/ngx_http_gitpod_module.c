@@ -124,9 +124,8 @@ ngx_module_t  ngx_http_gitpod_module = {
 
 /* of this worker */
 
-static ngx_event_t         ngx_http_gitpod_ticker;
-static ngx_connection_t    ngx_http_gitpod_dummy;
-static ngx_gitpod_feed_t   ngx_http_gitpod_feed;
+static ngx_event_t        ngx_http_gitpod_ticker;
+static ngx_gitpod_feed_t  ngx_http_gitpod_feed;
 
 
 /*
@@ -397,7 +396,6 @@ ngx_http_gitpod_read_snapshots(ngx_http_gitpod_main_conf_t *mcf,
 static ngx_int_t
 ngx_http_gitpod_init_process(ngx_cycle_t *cycle)
 {
-    ngx_event_t                  *ev;
     ngx_gitpod_feed_t            *feed;
     ngx_http_gitpod_main_conf_t  *mcf;
 
@@ -439,18 +437,8 @@ ngx_http_gitpod_init_process(ngx_cycle_t *cycle)
 
     ngx_gitpod_feed_init(feed);
 
-    ev = &ngx_http_gitpod_ticker;
-
-    ngx_memzero(ev, sizeof(ngx_event_t));
-
-    ngx_http_gitpod_dummy.fd = (ngx_socket_t) -1;
-
-    ev->handler = ngx_http_gitpod_tick;
-    ev->log = cycle->log;
-    ev->data = &ngx_http_gitpod_dummy;
-    ev->cancelable = 1;
-
-    ngx_add_timer(ev, 1);
+    ngx_http_gitpod_timer_start(&ngx_http_gitpod_ticker, ngx_http_gitpod_tick,
+                                1);
 
     return NGX_OK;
 }

@@ -59,9 +59,8 @@ static void ngx_http_gitpod_token_woken(ngx_event_t *ev);
 
 /* of this worker: who asks for which token */
 
-static ngx_queue_t       ngx_http_gitpod_leaders;
-static ngx_event_t       ngx_http_gitpod_token_timer;
-static ngx_connection_t  ngx_http_gitpod_token_dummy;
+static ngx_queue_t  ngx_http_gitpod_leaders;
+static ngx_event_t  ngx_http_gitpod_token_timer;
 
 
 /* A personal access token: from the cache, or asked for, once at a time. */
@@ -316,8 +315,6 @@ static void
 ngx_http_gitpod_token_follow(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx)
 {
-    ngx_event_t  *ev;
-
     ctx->remote = 1;
     ctx->leading = 1;
     ngx_queue_insert_tail(&ngx_http_gitpod_leaders, &ctx->queue);
@@ -326,17 +323,10 @@ ngx_http_gitpod_token_follow(ngx_http_request_t *r,
     ctx->wake.data = ctx;
     ctx->wake.log = r->connection->log;
 
-    ev = &ngx_http_gitpod_token_timer;
-
-    if (!ev->timer_set) {
-        ngx_http_gitpod_token_dummy.fd = (ngx_socket_t) -1;
-
-        ev->handler = ngx_http_gitpod_token_look;
-        ev->data = &ngx_http_gitpod_token_dummy;
-        ev->log = ngx_cycle->log;
-        ev->cancelable = 1;
-
-        ngx_add_timer(ev, NGX_HTTP_GITPOD_REMOTE_MS);
+    if (!ngx_http_gitpod_token_timer.timer_set) {
+        ngx_http_gitpod_timer_start(&ngx_http_gitpod_token_timer,
+                                    ngx_http_gitpod_token_look,
+                                    NGX_HTTP_GITPOD_REMOTE_MS);
     }
 }
 

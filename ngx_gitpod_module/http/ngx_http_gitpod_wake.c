@@ -79,13 +79,12 @@ static void ngx_http_gitpod_wake_woken(ngx_event_t *ev);
 
 /* of this worker */
 
-static ngx_queue_t          ngx_http_gitpod_waits;
-static ngx_uint_t           ngx_http_gitpod_waits_n;
-static ngx_event_t          ngx_http_gitpod_wake_timer;
-static ngx_connection_t     ngx_http_gitpod_wake_dummy;
-static uint64_t             ngx_http_gitpod_wake_routes;
-static ngx_atomic_uint_t    ngx_http_gitpod_wake_refused;
-static ngx_queue_t          ngx_http_gitpod_starts;
+static ngx_queue_t        ngx_http_gitpod_waits;
+static ngx_uint_t         ngx_http_gitpod_waits_n;
+static ngx_event_t        ngx_http_gitpod_wake_timer;
+static uint64_t           ngx_http_gitpod_wake_routes;
+static ngx_atomic_uint_t  ngx_http_gitpod_wake_refused;
+static ngx_queue_t        ngx_http_gitpod_starts;
 
 
 /* NGX_DECLINED: there is nothing to wait for; else as a phase handler. */
@@ -368,7 +367,6 @@ ngx_http_gitpod_wake_wait(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     uint64_t                             now;
     ngx_uint_t                           n;
     ngx_msec_t                           ms;
-    ngx_event_t                         *ev;
     ngx_queue_t                         *q;
     ngx_http_gitpod_wait_t              *wait, *other;
     ngx_http_gitpod_manager_loc_conf_t  *mlcf;
@@ -438,21 +436,15 @@ ngx_http_gitpod_wake_wait(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
 
     ngx_add_timer(&wait->event, ms);
 
-    ev = &ngx_http_gitpod_wake_timer;
-
-    if (!ev->timer_set) {
-        ngx_http_gitpod_wake_dummy.fd = (ngx_socket_t) -1;
-
-        ev->handler = ngx_http_gitpod_wake_look;
-        ev->data = &ngx_http_gitpod_wake_dummy;
-        ev->log = ngx_cycle->log;
-        ev->cancelable = 1;
+    if (!ngx_http_gitpod_wake_timer.timer_set) {
 
         /* something may move this moment: the first look takes all for new */
 
         ngx_http_gitpod_wake_routes = (uint64_t) -1;
 
-        ngx_add_timer(ev, NGX_HTTP_GITPOD_WAKE_LOOK_MS);
+        ngx_http_gitpod_timer_start(&ngx_http_gitpod_wake_timer,
+                                    ngx_http_gitpod_wake_look,
+                                    NGX_HTTP_GITPOD_WAKE_LOOK_MS);
     }
 
     /* a client that leaves ends its request */
