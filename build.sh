@@ -62,6 +62,7 @@ Environment (default):
   GITPOD_PORT_RANGE (10000-10099)        mode port: listeners of workspaces
   GITPOD_GATEWAY_PORTS (none)            "8081 8082": two gateways there, behind your load
                                          balancer on GITPOD_PORT (docs/operators/second-gateway.md)
+  GITPOD_GATEWAY_WORKSPACE_PORTS (none)  "8083 8084": beside those, in mode port
   GITPOD_BALANCER (127.0.0.1)            its address or network, with GITPOD_GATEWAY_PORTS
   GITPOD_DRAIN_DELAY (5)                 seconds from 503 at /ready to the stop
   GITPOD_DRAIN_TIMEOUT (30)              seconds that open WebSockets get then

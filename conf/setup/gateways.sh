@@ -2,17 +2,21 @@
 # One gateway that listens on GITPOD_PORT, or, with GITPOD_GATEWAY_PORTS, two
 # behind a load balancer of the operator's that does: one serves while the other
 # restarts. The second has the same configuration, its own sockets below
-# $GITPOD_RUN/second, and the same services behind it.
+# $GITPOD_RUN/second, and the same services behind it. In mode port the load
+# balancer has the listeners of workspaces too, and each gateway one port for all.
 
 # shellcheck disable=SC2034 # used by build.sh
 set_gateways() {
     GITPOD_GATEWAY_PORTS=${GITPOD_GATEWAY_PORTS:-}
+    GITPOD_GATEWAY_WORKSPACE_PORTS=${GITPOD_GATEWAY_WORKSPACE_PORTS:-}
     GITPOD_BALANCER=${GITPOD_BALANCER:-127.0.0.1}
     GATEWAYS=(nginx)
     GATEWAY_PORT=([1]=$GITPOD_PORT)
+    GATEWAY_WORKSPACE_PORT=()
     two_gateways || return 0
     GATEWAYS=(nginx nginx2)
     GATEWAY_PORT=([1]=${GITPOD_GATEWAY_PORTS%% *} [2]=${GITPOD_GATEWAY_PORTS##* })
+    ! mode_port || GATEWAY_WORKSPACE_PORT=([1]=${GITPOD_GATEWAY_WORKSPACE_PORTS%% *} [2]=${GITPOD_GATEWAY_WORKSPACE_PORTS##* })
 }
 
 two_gateways() {
@@ -20,14 +24,28 @@ two_gateways() {
 }
 
 check_gateway_settings() {
+    if two_gateways && mode_port; then
+        check_gateway_ports GITPOD_GATEWAY_WORKSPACE_PORTS '8083 8084'
+    elif [ -n "$GITPOD_GATEWAY_WORKSPACE_PORTS" ]; then
+        die "GITPOD_GATEWAY_WORKSPACE_PORTS is set: it goes with GITPOD_GATEWAY_PORTS and GITPOD_MODE=port only"
+    fi
     two_gateways || return 0
-    { [[ $GITPOD_GATEWAY_PORTS =~ ^[1-9][0-9]{1,4}\ [1-9][0-9]{1,4}$ ]] && ((GATEWAY_PORT[1] != GATEWAY_PORT[2] && GATEWAY_PORT[1] <= 65535 && GATEWAY_PORT[2] <= 65535)); } ||
-        die "GITPOD_GATEWAY_PORTS is '$GITPOD_GATEWAY_PORTS': it must be two different ports like '8081 8082'"
-    ((GATEWAY_PORT[1] != GITPOD_PORT && GATEWAY_PORT[2] != GITPOD_PORT)) ||
-        die "GITPOD_GATEWAY_PORTS has $GITPOD_PORT, which is GITPOD_PORT: that one is the load balancer's"
+    check_gateway_ports GITPOD_GATEWAY_PORTS '8081 8082'
     [[ $GITPOD_BALANCER =~ ^[0-9a-f.:]+(/[0-9]{1,3})?$ ]] || die "GITPOD_BALANCER is '$GITPOD_BALANCER': an address or network like 192.0.2.7 or 192.0.2.0/24"
-    ! mode_port || die "GITPOD_GATEWAY_PORTS does not go with GITPOD_MODE=port: each listener of a workspace would need a load balancer"
     [ -z "$GITPOD_GRPC_PORT" ] || die "GITPOD_GATEWAY_PORTS does not go with GITPOD_GRPC_PORT: use gRPC by TLS, on the same port as everything else"
+}
+
+# check_gateway_ports NAME EXAMPLE: a port each, which nobody else has.
+check_gateway_ports() {
+    local p others=" $GITPOD_PORT $GITPOD_PROBE_PORT $((GITPOD_PROBE_PORT + 1)) $GITPOD_HTTP_PORT "
+    [[ ${!1} =~ ^[1-9][0-9]{1,4}\ [1-9][0-9]{1,4}$ ]] || die "$1 is '${!1}': it must be two different ports like '$2'"
+    [ "$1" = GITPOD_GATEWAY_PORTS ] || others+="$GITPOD_GATEWAY_PORTS "
+    for p in ${!1}; do
+        { ((p <= 65535)) && [ "${!1}" != "$p $p" ]; } || die "$1 is '${!1}': it must be two different ports like '$2'"
+        ((p != GITPOD_PORT)) || die "$1 has $p, which is GITPOD_PORT: that one is the load balancer's"
+        [[ $others != *" $p "* ]] || die "$1 has $p, which is another port of this instance: move one of them"
+        ((p < LISTENER_FIRST || p > LISTENER_LAST)) || die "$1 has $p, which lies in GITPOD_PORT_RANGE $GITPOD_PORT_RANGE: those are the load balancer's"
+    done
 }
 
 # with_gateway nginx|nginx2 COMMAND...: with the settings that differ.
@@ -43,8 +61,8 @@ with_gateway() {
         GITPOD_HTTP_PORT=${GITPOD_HTTP_PORT:+unix:$GITPOD_RUN/gateway/http/gateway.sock}
     fi
     if two_gateways; then
+        WORKSPACE_LISTEN="${GATEWAY_WORKSPACE_PORT[n]:-${GATEWAY_PORT[n]}}${LISTEN#"$GITPOD_PORT"} proxy_protocol"
         LISTEN="${GATEWAY_PORT[n]}${LISTEN#"$GITPOD_PORT"} proxy_protocol"
-        WORKSPACE_LISTEN=$LISTEN
     fi
     "${@:2}"
 }

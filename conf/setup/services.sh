@@ -244,13 +244,13 @@ probe() {
 
 check_ports() {
     local p
-    # (With two gateways GITPOD_PORT is the load balancer's.)
-    for p in "${GATEWAY_PORT[@]}" "$GITPOD_PROBE_PORT" ${GITPOD_GRPC_PORT:+"$GITPOD_GRPC_PORT"} ${GITPOD_HTTP_PORT:+"$GITPOD_HTTP_PORT"}; do
+    # (With two gateways GITPOD_PORT is the load balancer's, and so are listeners.)
+    for p in "${GATEWAY_PORT[@]}" "${GATEWAY_WORKSPACE_PORT[@]}" "$GITPOD_PROBE_PORT" ${GITPOD_GRPC_PORT:+"$GITPOD_GRPC_PORT"} ${GITPOD_HTTP_PORT:+"$GITPOD_HTTP_PORT"}; do
         if ss -Hltn "sport = :$p" | grep -q .; then
             die "port $p is in use by another program: stop it, or set GITPOD_PORT / GITPOD_PROBE_PORT / GITPOD_GRPC_PORT / GITPOD_HTTP_PORT to a free one"
         fi
     done
-    check_mode_ports
+    two_gateways || check_mode_ports
 }
 
 start_supervisor() {

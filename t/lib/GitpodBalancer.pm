@@ -19,9 +19,10 @@ sub ports {
 sub start {
     my ($g) = @_;
     my $last = $g->{listener} + $g->{listeners} - 1;
+    my $mode = $g->{tls} ? 'tcp' : 'http';
     GitpodGateway::spew("$g->{dir}/haproxy.cfg", <<"X");
 defaults
-    mode tcp
+    mode $mode
     timeout connect 2s
     timeout client 60s
     timeout server 60s

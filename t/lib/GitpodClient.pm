@@ -101,7 +101,8 @@ sub response {
 sub get { my ($self, $host, $path, @headers) = @_; return $self->request($host, 'GET', $path, \@headers) }
 sub browse { my ($self, $host, $path, @headers) = @_; return $self->get($host, $path, Accept => 'text/html,*/*;q=0.8', @headers) }
 sub post { my ($self, $host, $path, $body, @headers) = @_; return $self->request($host, 'POST', $path, [@headers], $body) }
-sub upgrade { my ($self, $host, $path, @headers) = @_; return $self->request($host, 'GET', $path, ['Connection' => 'Upgrade', 'Upgrade' => 'websocket', @headers]) }
+sub upgrade { my ($self, $host, $path, @headers) = @_; return $self->request($host, 'GET', $path, ['Connection' => 'Upgrade', 'Upgrade' => 'websocket', $self->websocket_key, @headers]) }
+sub websocket_key { my ($self) = @_; return $self->{balancer} ? ('Sec-WebSocket-Key' => 'dGhlIHNhbXBsZSBub25jZQ==', 'Sec-WebSocket-Version' => 13) : () } # HAProxy wants one
 sub origin { my ($self, $host) = @_; return "$self->{scheme}://$host:$self->{port}" }
 
 # A sample of /metrics, by its name with labels; undef also while nginx starts.

@@ -11,9 +11,10 @@ use GitpodSystem;
 use GitpodTest ();
 
 my $probe = GitpodTest::free_range(2);
-my @port = (GitpodSystem::free_port(), GitpodSystem::free_port());
+my @port = map { GitpodSystem::free_port() } 1 .. 4;
+my %listeners = ($ENV{TEST_MODE} // '') eq 'port' ? (GITPOD_GATEWAY_WORKSPACE_PORTS => "@port[2, 3]") : ();
 my $s = GitpodSystem->new(no_up => 1, env => {
-    GITPOD_PROBE_PORT => $probe, GITPOD_GATEWAY_PORTS => "@port", GITPOD_DRAIN_DELAY => 2, GITPOD_DRAIN_TIMEOUT => 2,
+    GITPOD_PROBE_PORT => $probe, GITPOD_GATEWAY_PORTS => "@port[0, 1]", %listeners, GITPOD_DRAIN_DELAY => 2, GITPOD_DRAIN_TIMEOUT => 2,
 });
 
 # ---- settings ----
@@ -26,16 +27,13 @@ for (
     my ($rc, $out) = $s->build_sh('status');
     like($out, $_->[1], "'$_->[0]' is refused");
 }
-{
-    local $s->{env}{GITPOD_MODE} = 'port';
-    like(($s->build_sh('status'))[1], qr/does not go with GITPOD_MODE=port/, 'and so is mode port');
-}
 
 # ---- the guide's HAProxy ----
-my ($conf) = do { open my $f, '<', "$GitpodSystem::TOP/docs/operators/second-gateway.md" or die $!; local $/; <$f> =~ /^(        defaults\n(?:        .*\n)+)/m } or die 'no defaults in the guide';
+my $guide = do { open my $f, '<', "$GitpodSystem::TOP/docs/operators/second-gateway.md" or die $!; local $/; <$f> };
+my $conf = join '', map { $guide =~ /^(        $_\n(?:        .*\n)+)/m or die "no $_ in the guide"; $1 } 'defaults', %listeners ? 'frontend workspaces' : ();
 $conf =~ s/^        //mg;
-my %ours = (8080 => $s->{env}{GITPOD_PORT}, 8081 => $port[0], 8082 => $port[1], 9400 => $probe, 9401 => $probe + 1);
-$conf =~ s/\b(8080|8081|8082|9400|9401)\b/$ours{$1}/g;
+my %ours = (8080 => $s->{env}{GITPOD_PORT}, 9400 => $probe, 9401 => $probe + 1, '10000-10099' => $s->{env}{GITPOD_PORT_RANGE}, map { 8081 + $_ => $port[$_] } 0 .. 3);
+$conf =~ s/\b(80\d\d|94\d\d|10000-10099)\b/$ours{$1}/g;
 open my $f, '>', "$s->{dir}/haproxy.cfg" or die $!;
 print $f $conf;
 close $f;
@@ -92,7 +90,7 @@ push @{ $s->{pids} }, $clients;
 for my $n (1, 2) {
     my ($rc, $out) = $s->build_sh('drain', $n);
     is($rc, 0, "gateway $n is drained and stopped") or diag($out);
-    ok(!IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port[$n - 1]), 'its port is closed');
+    ok(!IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $_), "its port $_ is closed") for @port[$n - 1, %listeners ? $n + 1 : ()];
     like(($s->build_sh('status'))[1], qr/^ready: no/m, 'status says so');
     is($s->rpc('GetWorkspace', { workspaceId => $id })->{status}, 200, 'services call each other by the other one');
     like(($s->build_sh('flag', 'list'))[1], qr/^NAME/, 'and so does the administrator');
@@ -109,7 +107,7 @@ is($failed, 0, 'none failed');
 # ---- one again ----
 kill 'TERM', $haproxy;
 waitpid $haproxy, 0;
-delete $s->{env}{GITPOD_GATEWAY_PORTS};
+delete @{ $s->{env} }{qw(GITPOD_GATEWAY_PORTS GITPOD_GATEWAY_WORKSPACE_PORTS)};
 my ($rc, $out) = $s->build_sh('up');
 is($rc, 0, 'without the setting there is one again') or diag($out);
 unlike(($s->build_sh('status'))[1], qr/nginx2/, 'and the second is gone');
