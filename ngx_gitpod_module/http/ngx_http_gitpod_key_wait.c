@@ -21,7 +21,6 @@
 static ngx_int_t ngx_http_gitpod_key_park(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
 static void ngx_http_gitpod_key_look(ngx_event_t *ev);
-static void ngx_http_gitpod_key_woken(ngx_event_t *ev);
 static ngx_int_t ngx_http_gitpod_key_unknown(ngx_http_gitpod_ctx_t *ctx,
     ngx_gitpod_counter_e counter);
 
@@ -135,12 +134,7 @@ ngx_http_gitpod_key_park(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx)
         return ngx_http_gitpod_key_unknown(ctx, NGX_GITPOD_N_KEY_WAIT_FULL);
     }
 
-    ngx_queue_insert_tail(&ngx_http_gitpod_key_waits, &ctx->queue);
-    ctx->waiting = 1;
-
-    ctx->wake.handler = ngx_http_gitpod_key_woken;
-    ctx->wake.data = ctx;
-    ctx->wake.log = r->connection->log;
+    ngx_http_gitpod_waiter_add(r, ctx, &ngx_http_gitpod_key_waits);
 
     if (!ngx_http_gitpod_key_timer.timer_set) {
         ngx_http_gitpod_timer_start(&ngx_http_gitpod_key_timer,
@@ -168,27 +162,11 @@ ngx_http_gitpod_key_look(ngx_event_t *ev)
         if (ngx_gitpod_key_url_outcome(ctx->zone, ctx->key_round) != NGX_AGAIN
             || (ngx_msec_int_t) (ctx->key_deadline - ngx_current_msec) <= 0)
         {
-            ngx_queue_remove(q);
-            ctx->waiting = 0;
-            ngx_post_event(&ctx->wake, &ngx_posted_events);
+            ngx_http_gitpod_waiter_wake(ctx);
         }
     }
 
     if (!ngx_queue_empty(&ngx_http_gitpod_key_waits)) {
         ngx_add_timer(ev, NGX_HTTP_GITPOD_KEY_LOOK_MS);
     }
-}
-
-
-static void
-ngx_http_gitpod_key_woken(ngx_event_t *ev)
-{
-    ngx_connection_t       *c;
-    ngx_http_gitpod_ctx_t  *ctx;
-
-    ctx = ev->data;
-    c = ctx->request->connection;
-
-    ngx_http_core_run_phases(ctx->request);
-    ngx_http_run_posted_requests(c);
 }

@@ -243,7 +243,28 @@ ngx_int_t ngx_http_gitpod_claims_untold(ngx_http_request_t *r,
 
 ngx_int_t ngx_http_gitpod_token_opaque(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
+
+/*
+ * token_wait: one request asks for a token, the others with it wait.  NGX_OK:
+ * nobody asks for this one, so ask; NGX_AGAIN: somebody does.
+ */
+
+ngx_int_t ngx_http_gitpod_token_wait(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+void ngx_http_gitpod_token_lead(ngx_http_gitpod_ctx_t *ctx);
+void ngx_http_gitpod_token_follow(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+void ngx_http_gitpod_token_wake(ngx_http_gitpod_ctx_t *ctx,
+    ngx_uint_t failed);
 void ngx_http_gitpod_token_abandon(ngx_http_gitpod_ctx_t *ctx);
+
+/* waiter: requests that go through their phases again when they are woken */
+
+void ngx_http_gitpod_waiter_init(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx);
+void ngx_http_gitpod_waiter_add(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_queue_t *queue);
+void ngx_http_gitpod_waiter_wake(ngx_http_gitpod_ctx_t *ctx);
 
 /* ask: NGX_AGAIN the question is under way; a header of its answer, or NULL */
 

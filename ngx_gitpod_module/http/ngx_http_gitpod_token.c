@@ -18,10 +18,6 @@
 #include "ngx_http_gitpod_request.h"
 
 
-#define NGX_HTTP_GITPOD_WAITERS_MAX   1024    /* requests for one answer */
-#define NGX_HTTP_GITPOD_REMOTE_MS     20      /* looks for others' answers */
-
-
 typedef struct {
     ngx_gitpod_zone_t       *zone;
     time_t                   asked_at;
@@ -45,22 +41,8 @@ static void ngx_http_gitpod_token_refresh(ngx_http_request_t *r,
 static ngx_int_t ngx_http_gitpod_token_refreshed(ngx_http_request_t *sr,
     void *data, ngx_int_t rc);
 static void ngx_http_gitpod_token_refresh_end(void *data);
-static void ngx_http_gitpod_token_follow(ngx_http_request_t *r,
-    ngx_http_gitpod_ctx_t *ctx);
-static void ngx_http_gitpod_token_look(ngx_event_t *ev);
 static ngx_int_t ngx_http_gitpod_token_stale(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
-static ngx_int_t ngx_http_gitpod_token_wait(ngx_http_request_t *r,
-    ngx_http_gitpod_ctx_t *ctx);
-static void ngx_http_gitpod_token_wake(ngx_http_gitpod_ctx_t *ctx,
-    ngx_uint_t failed);
-static void ngx_http_gitpod_token_woken(ngx_event_t *ev);
-
-
-/* of this worker: who asks for which token */
-
-static ngx_queue_t  ngx_http_gitpod_leaders;
-static ngx_event_t  ngx_http_gitpod_token_timer;
 
 
 /* A personal access token: from the cache, or asked for, once at a time. */
@@ -147,8 +129,7 @@ ngx_http_gitpod_token_opaque(ngx_http_request_t *r,
     rc = ngx_http_gitpod_ask(r, ctx, &glcf->introspect);
 
     if (rc == NGX_AGAIN) {
-        ctx->leading = 1;
-        ngx_queue_insert_tail(&ngx_http_gitpod_leaders, &ctx->queue);
+        ngx_http_gitpod_token_lead(ctx);
 
     } else {
         ctx->owning = 0;
@@ -305,74 +286,6 @@ ngx_http_gitpod_token_refresh_end(void *data)
     if (!refresh->ended) {
         refresh->ended = 1;
         ngx_gitpod_ask_end(refresh->zone, refresh->digest, 1);
-    }
-}
-
-
-/* Another worker asks: look for its answer, for all that wait here. */
-
-static void
-ngx_http_gitpod_token_follow(ngx_http_request_t *r,
-    ngx_http_gitpod_ctx_t *ctx)
-{
-    ctx->remote = 1;
-    ctx->leading = 1;
-    ngx_queue_insert_tail(&ngx_http_gitpod_leaders, &ctx->queue);
-
-    ctx->wake.handler = ngx_http_gitpod_token_woken;
-    ctx->wake.data = ctx;
-    ctx->wake.log = r->connection->log;
-
-    if (!ngx_http_gitpod_token_timer.timer_set) {
-        ngx_http_gitpod_timer_start(&ngx_http_gitpod_token_timer,
-                                    ngx_http_gitpod_token_look,
-                                    NGX_HTTP_GITPOD_REMOTE_MS);
-    }
-}
-
-
-static void
-ngx_http_gitpod_token_look(ngx_event_t *ev)
-{
-    ngx_int_t               rc;
-    ngx_uint_t              n;
-    ngx_queue_t            *q, *next;
-    ngx_http_gitpod_ctx_t  *ctx;
-
-    n = 0;
-
-    for (q = ngx_queue_head(&ngx_http_gitpod_leaders);
-         q != ngx_queue_sentinel(&ngx_http_gitpod_leaders);
-         q = next)
-    {
-        next = ngx_queue_next(q);
-        ctx = ngx_queue_data(q, ngx_http_gitpod_ctx_t, queue);
-
-        if (!ctx->remote) {
-            continue;
-        }
-
-        rc = ngx_gitpod_ask_state(ctx->zone, ctx->digest);
-
-        if (rc == NGX_AGAIN) {
-            n++;
-            continue;
-        }
-
-        ctx->remote = 0;
-
-        if (rc == NGX_ERROR) {
-            ctx->asked = 1;
-            ctx->answered = 1;
-            ctx->status = NGX_HTTP_BAD_GATEWAY;
-        }
-
-        ngx_http_gitpod_token_wake(ctx, rc == NGX_ERROR);
-        ngx_post_event(&ctx->wake, &ngx_posted_events);
-    }
-
-    if (n) {
-        ngx_add_timer(ev, NGX_HTTP_GITPOD_REMOTE_MS);
     }
 }
 
@@ -540,120 +453,4 @@ ngx_http_gitpod_token_stale(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx)
     (void) ngx_http_gitpod_ctx_refuse(ctx, "auth unavailable");
 
     return NGX_ERROR;
-}
-
-
-/* NGX_OK: nobody asks for this token, so ask; NGX_AGAIN: somebody does. */
-
-static ngx_int_t
-ngx_http_gitpod_token_wait(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx)
-{
-    ngx_uint_t              n;
-    ngx_queue_t            *q;
-    ngx_http_gitpod_ctx_t  *leader;
-
-    if (ngx_http_gitpod_leaders.next == NULL) {
-        ngx_queue_init(&ngx_http_gitpod_leaders);
-    }
-
-    for (q = ngx_queue_head(&ngx_http_gitpod_leaders), n = 0;
-         q != ngx_queue_sentinel(&ngx_http_gitpod_leaders)
-         && n < NGX_HTTP_GITPOD_WAITERS_MAX;
-         q = ngx_queue_next(q), n++)
-    {
-        leader = ngx_queue_data(q, ngx_http_gitpod_ctx_t, queue);
-
-        if (ngx_memcmp(leader->digest, ctx->digest, GP_SHA256_LEN) != 0
-            || leader->waiters_n == NGX_HTTP_GITPOD_WAITERS_MAX)
-        {
-            continue;
-        }
-
-        leader->waiters_n++;
-        ngx_queue_insert_tail(&leader->waiters, &ctx->queue);
-        ctx->waiting = 1;
-
-        ctx->wake.handler = ngx_http_gitpod_token_woken;
-        ctx->wake.data = ctx;
-        ctx->wake.log = r->connection->log;
-
-        return NGX_AGAIN;
-    }
-
-    return NGX_OK;
-}
-
-
-/*
- * All that wait look at the cache again; when who asked went away, one of them
- * asks anew.  That auth does not answer is an answer to all of them: each
- * asking for itself, they would wait for one timeout after the other.
- */
-
-static void
-ngx_http_gitpod_token_wake(ngx_http_gitpod_ctx_t *ctx, ngx_uint_t failed)
-{
-    ngx_queue_t            *q;
-    ngx_http_gitpod_ctx_t  *waiter;
-
-    if (!ctx->leading) {
-        return;
-    }
-
-    ctx->leading = 0;
-    ngx_queue_remove(&ctx->queue);
-
-    while (!ngx_queue_empty(&ctx->waiters)) {
-        q = ngx_queue_head(&ctx->waiters);
-        ngx_queue_remove(q);
-
-        waiter = ngx_queue_data(q, ngx_http_gitpod_ctx_t, queue);
-        waiter->waiting = 0;
-
-        if (failed) {
-            waiter->asked = 1;
-            waiter->answered = 1;
-            waiter->status = NGX_HTTP_BAD_GATEWAY;
-        }
-
-        ngx_post_event(&waiter->wake, &ngx_posted_events);
-    }
-
-    ctx->waiters_n = 0;
-}
-
-
-static void
-ngx_http_gitpod_token_woken(ngx_event_t *ev)
-{
-    ngx_connection_t       *c;
-    ngx_http_gitpod_ctx_t  *ctx;
-
-    ctx = ev->data;
-    c = ctx->request->connection;
-
-    ngx_http_core_run_phases(ctx->request);
-    ngx_http_run_posted_requests(c);
-}
-
-
-/* The request ends, perhaps early: nothing may point to it any more. */
-
-void
-ngx_http_gitpod_token_abandon(ngx_http_gitpod_ctx_t *ctx)
-{
-    ngx_http_gitpod_token_wake(ctx, 0);
-
-    if (ctx->owning) {
-        ngx_gitpod_ask_end(ctx->zone, ctx->digest, 0);
-    }
-
-    if (ctx->waiting) {
-        ngx_queue_remove(&ctx->queue);
-        ctx->waiting = 0;
-    }
-
-    if (ctx->wake.posted) {
-        ngx_delete_posted_event(&ctx->wake);
-    }
 }
