@@ -61,7 +61,7 @@ static int docker_fault(const gp_http_response_t *res, const char *what, gp_err_
     if (!text) {
         text = res->body_len ? res->body : "no reason given";
     }
-    if (res->status == 404) {
+    if (res->status == 404 || strstr(text, "network not found")) { /* Podman 4.3 says 500 for a network that a container is to join */
         code = GP_NOT_FOUND;
     } else if (res->status == 409 || strstr(text, "already in use")) {
         code = GP_ALREADY_EXISTS;

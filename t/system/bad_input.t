@@ -118,5 +118,15 @@ $s->rpc('StartWorkspace', { workspaceId => $good });
 $s->wait_phase($good, 'PHASE_RUNNING');
 pass('and it starts again');
 
+# ---- somebody removed the network of workspaces from the engine ----
+$s->rpc('StopWorkspace', { workspaceId => $good });
+$s->wait_phase($good, 'PHASE_STOPPED', 30);
+my ($network) = ($s->podman('network', 'ls', '--format', '{{.Name}}'))[1] =~ /^(gitpod-\w+)$/m;
+my ($rc, $out) = $s->podman('network', 'rm', '-f', $network // 'none');
+is($rc, 0, 'the network of workspaces is removed') or diag($out);
+$s->rpc('StartWorkspace', { workspaceId => $good });
+$w = $s->wait_phase($good, 'PHASE_RUNNING');
+pass('the next start makes it again');
+
 $s->down;
 done_testing();
