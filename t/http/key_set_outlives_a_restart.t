@@ -88,6 +88,7 @@ subtest 'another binary with the issuer dead' => sub {
 };
 
 subtest 'the issuer is back' => sub {
+    GitpodGateway::wait_for('it to be missed', sub { $g->metric('gitpod_key_fetches_total{outcome="failed"}') });
     issue('key-a');
     GitpodGateway::wait_for('a fetch', sub { new_log() =~ /is there again/ });
     is(ask('key-b'), 200, 'a key that it lists no more has its grace');
