@@ -6,31 +6,11 @@
 static ngx_gitpod_worker_t  *ngx_gitpod_worker;
 
 
-static uint32_t ngx_gitpod_zone_share(size_t size, uint32_t max,
-    uint32_t key_max, uint32_t value_size, uint32_t head);
-
-
-static uint32_t
-ngx_gitpod_zone_share(size_t size, uint32_t max, uint32_t key_max,
-    uint32_t value_size, uint32_t head)
-{
-    uint32_t  n;
-
-    /* a guess that is too high, then down until all of it fits */
-
-    n = (uint32_t) ngx_min(size / (ngx_gitpod_table_size(1024, key_max,
-                                                         value_size, head)
-                                   / 1024),
-                           max);
-    n += n / 4;
-    n = ngx_min(n, max);
-
-    while (n && ngx_gitpod_table_size(n, key_max, value_size, head) > size) {
-        n -= n / 64 + 1;
-    }
-
-    return n;
-}
+static u_char *ngx_gitpod_zone_table(ngx_gitpod_table_t *table, u_char *p,
+    size_t size, uint32_t max, uint32_t key_max, uint32_t value_size,
+    uint32_t head);
+static void ngx_gitpod_zone_tables(ngx_gitpod_zone_t *zone, u_char *p,
+    u_char *last);
 
 
 ngx_gitpod_zone_t *
@@ -38,7 +18,6 @@ ngx_gitpod_zone_create(ngx_slab_pool_t *shpool, size_t events)
 {
     size_t              size, part;
     u_char             *p, *last;
-    uint32_t            n;
     ngx_uint_t          i;
     ngx_gitpod_zone_t  *zone;
 
@@ -92,65 +71,7 @@ ngx_gitpod_zone_create(ngx_slab_pool_t *shpool, size_t events)
         return NULL;
     }
 
-    size = last - p;
-
-    part = size / 50;
-
-    n = ngx_gitpod_zone_share(part, GP_FLAGS_MAX, GP_FLAG_NAME_MAX,
-                              sizeof(gp_flag_t), 0);
-    p = ngx_gitpod_table_init(&zone->flags, p, n, GP_FLAG_NAME_MAX,
-                              sizeof(gp_flag_t), 0);
-    size -= ngx_gitpod_table_size(n, GP_FLAG_NAME_MAX, sizeof(gp_flag_t), 0);
-
-    part = size * 14 / 100;
-
-    n = ngx_gitpod_zone_share(part, NGX_GITPOD_CREDENTIALS_MAX,
-                              NGX_GITPOD_DIGEST_LEN,
-                              sizeof(ngx_gitpod_credential_t), 0);
-    p = ngx_gitpod_table_init(&zone->credentials, p, n, NGX_GITPOD_DIGEST_LEN,
-                              sizeof(ngx_gitpod_credential_t), 0);
-    size -= ngx_gitpod_table_size(n, NGX_GITPOD_DIGEST_LEN,
-                                  sizeof(ngx_gitpod_credential_t), 0);
-
-    n = ngx_gitpod_zone_share(size / 100, NGX_GITPOD_ACTIVITY_MAX,
-                              GP_WORKSPACE_ID_MAX, sizeof(uint64_t), 0);
-    p = ngx_gitpod_table_init(&zone->activity, p, n, GP_WORKSPACE_ID_MAX,
-                              sizeof(uint64_t), 0);
-    size -= ngx_gitpod_table_size(n, GP_WORKSPACE_ID_MAX, sizeof(uint64_t), 0);
-
-    /* the key of a revocation is its kind and its id */
-
-    n = ngx_gitpod_zone_share(part, NGX_GITPOD_REVOCATIONS_MAX,
-                              NGX_GITPOD_ID_MAX + 1, sizeof(uint64_t), 0);
-    p = ngx_gitpod_table_init(&zone->revocations, p, n, NGX_GITPOD_ID_MAX + 1,
-                              sizeof(uint64_t), 0);
-    size -= ngx_gitpod_table_size(n, NGX_GITPOD_ID_MAX + 1, sizeof(uint64_t),
-                                  0);
-
-    n = ngx_gitpod_zone_share(part / 8, NGX_GITPOD_BREAKER_ROUTES_MAX,
-                              NGX_GITPOD_BREAKER_KEY_MAX,
-                              sizeof(gp_breaker_t), 0);
-    p = ngx_gitpod_table_init(&zone->breaker_routes, p, n,
-                              NGX_GITPOD_BREAKER_KEY_MAX,
-                              sizeof(gp_breaker_t), 0);
-    size -= ngx_gitpod_table_size(n, NGX_GITPOD_BREAKER_KEY_MAX,
-                                  sizeof(gp_breaker_t), 0);
-
-    n = ngx_gitpod_zone_share(size / 64, NGX_GITPOD_LISTENERS_MAX,
-                              sizeof(uint16_t),
-                              sizeof(ngx_gitpod_listener_t), 0);
-    p = ngx_gitpod_table_init(&zone->listeners, p, n, sizeof(uint16_t),
-                              sizeof(ngx_gitpod_listener_t), 0);
-    size -= ngx_gitpod_table_size(n, sizeof(uint16_t),
-                                  sizeof(ngx_gitpod_listener_t), 0);
-
-    n = ngx_gitpod_zone_share(size, NGX_MAX_UINT32_VALUE / 4,
-                              GP_WORKSPACE_ID_MAX,
-                              sizeof(ngx_gitpod_route_record_t),
-                              NGX_GITPOD_ROUTE_HEAD);
-    ngx_gitpod_table_init(&zone->routes, p, n, GP_WORKSPACE_ID_MAX,
-                          sizeof(ngx_gitpod_route_record_t),
-                          NGX_GITPOD_ROUTE_HEAD);
+    ngx_gitpod_zone_tables(zone, p, last);
 
     zone->feed.current_ms = ngx_gitpod_now_ms();
 
@@ -159,6 +80,76 @@ ngx_gitpod_zone_create(ngx_slab_pool_t *shpool, size_t events)
     zone->size = sizeof(ngx_gitpod_zone_t);
 
     return zone;
+}
+
+
+/* Of what is left; most of it is for routes. */
+
+static void
+ngx_gitpod_zone_tables(ngx_gitpod_zone_t *zone, u_char *p, u_char *last)
+{
+    size_t  part;
+
+    p = ngx_gitpod_zone_table(&zone->flags, p, (last - p) / 50,
+                              GP_FLAGS_MAX, GP_FLAG_NAME_MAX,
+                              sizeof(gp_flag_t), 0);
+
+    part = (size_t) (last - p) * 14 / 100;
+
+    p = ngx_gitpod_zone_table(&zone->credentials, p, part,
+                              NGX_GITPOD_CREDENTIALS_MAX,
+                              NGX_GITPOD_DIGEST_LEN,
+                              sizeof(ngx_gitpod_credential_t), 0);
+
+    p = ngx_gitpod_zone_table(&zone->activity, p, (last - p) / 100,
+                              NGX_GITPOD_ACTIVITY_MAX, GP_WORKSPACE_ID_MAX,
+                              sizeof(uint64_t), 0);
+
+    /* the key of a revocation is its kind and its id */
+
+    p = ngx_gitpod_zone_table(&zone->revocations, p, part,
+                              NGX_GITPOD_REVOCATIONS_MAX,
+                              NGX_GITPOD_ID_MAX + 1, sizeof(uint64_t), 0);
+
+    p = ngx_gitpod_zone_table(&zone->breaker_routes, p, part / 8,
+                              NGX_GITPOD_BREAKER_ROUTES_MAX,
+                              NGX_GITPOD_BREAKER_KEY_MAX,
+                              sizeof(gp_breaker_t), 0);
+
+    p = ngx_gitpod_zone_table(&zone->listeners, p, (last - p) / 64,
+                              NGX_GITPOD_LISTENERS_MAX, sizeof(uint16_t),
+                              sizeof(ngx_gitpod_listener_t), 0);
+
+    (void) ngx_gitpod_zone_table(&zone->routes, p, last - p,
+                                 NGX_MAX_UINT32_VALUE / 4,
+                                 GP_WORKSPACE_ID_MAX,
+                                 sizeof(ngx_gitpod_route_record_t),
+                                 NGX_GITPOD_ROUTE_HEAD);
+}
+
+
+/* As many records as fit into so many bytes; returns what comes after it. */
+
+static u_char *
+ngx_gitpod_zone_table(ngx_gitpod_table_t *table, u_char *p, size_t size,
+    uint32_t max, uint32_t key_max, uint32_t value_size, uint32_t head)
+{
+    uint32_t  n;
+
+    /* a guess that is too high, then down until all of it fits */
+
+    n = (uint32_t) ngx_min(size / (ngx_gitpod_table_size(1024, key_max,
+                                                         value_size, head)
+                                   / 1024),
+                           max);
+    n += n / 4;
+    n = ngx_min(n, max);
+
+    while (n && ngx_gitpod_table_size(n, key_max, value_size, head) > size) {
+        n -= n / 64 + 1;
+    }
+
+    return ngx_gitpod_table_init(table, p, n, key_max, value_size, head);
 }
 
 
