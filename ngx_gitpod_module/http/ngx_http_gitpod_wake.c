@@ -69,6 +69,9 @@ static void ngx_http_gitpod_wake_reason(u_char *reason, ngx_int_t status,
     ngx_str_t *text);
 static ngx_int_t ngx_http_gitpod_wake_wait(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route);
+static ngx_int_t ngx_http_gitpod_wake_begin(ngx_http_request_t *r,
+    ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_route_t *route, uint64_t now);
+static ngx_uint_t ngx_http_gitpod_wake_waiters(ngx_str_t *workspace);
 static ngx_int_t ngx_http_gitpod_wake_failed(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx, ngx_gitpod_counter_e counter, char *reason,
     char *text);
@@ -364,61 +367,26 @@ static ngx_int_t
 ngx_http_gitpod_wake_wait(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     ngx_gitpod_route_t *route)
 {
-    uint64_t                             now;
-    ngx_uint_t                           n;
-    ngx_msec_t                           ms;
-    ngx_queue_t                         *q;
-    ngx_http_gitpod_wait_t              *wait, *other;
-    ngx_http_gitpod_manager_loc_conf_t  *mlcf;
+    uint64_t                 now;
+    ngx_int_t                rc;
+    ngx_msec_t               ms;
+    ngx_http_gitpod_wait_t  *wait;
 
-    mlcf = ngx_http_get_module_loc_conf(r, ngx_http_gitpod_manager_module);
     now = ngx_gitpod_now_ms();
-    wait = ctx->wait;
 
     if (ngx_http_gitpod_waits.next == NULL) {
         ngx_queue_init(&ngx_http_gitpod_waits);
     }
 
-    if (wait == NULL) {
+    if (ctx->wait == NULL) {
+        rc = ngx_http_gitpod_wake_begin(r, ctx, route, now);
 
-        for (q = ngx_queue_head(&ngx_http_gitpod_waits), n = 0;
-             q != ngx_queue_sentinel(&ngx_http_gitpod_waits);
-             q = ngx_queue_next(q))
-        {
-            other = ngx_queue_data(q, ngx_http_gitpod_wait_t, queue);
-
-            n += other->ctx->workspace_id.len == ctx->workspace_id.len
-                 && ngx_memcmp(other->ctx->workspace_id.data,
-                               ctx->workspace_id.data, ctx->workspace_id.len)
-                    == 0;
+        if (rc != NGX_OK) {
+            return rc;
         }
-
-        if (n >= mlcf->waiters
-            || ngx_http_gitpod_waits_n >= NGX_HTTP_GITPOD_WAKE_WAITERS_MAX)
-        {
-            return ngx_http_gitpod_wake_failed(r, ctx,
-                       NGX_GITPOD_N_WAKE_FULL, "too many wait",
-                       "The workspace is starting, and too many wait for it. "
-                       "Try again");
-        }
-
-        wait = ngx_pcalloc(r->pool, sizeof(ngx_http_gitpod_wait_t));
-        if (wait == NULL) {
-            return NGX_ERROR;
-        }
-
-        wait->ctx = ctx;
-        wait->deadline_ms = now + mlcf->wake;
-        wait->instance_len = route->instance_len;
-        ngx_memcpy(wait->instance, route->instance, route->instance_len);
-
-        wait->event.handler = ngx_http_gitpod_wake_woken;
-        wait->event.data = wait;
-        wait->event.log = r->connection->log;
-
-        ctx->wait = wait;
     }
 
+    wait = ctx->wait;
     wait->version = route->version;
     wait->queued = 1;
 
@@ -460,6 +428,71 @@ ngx_http_gitpod_wake_wait(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
     r->write_event_handler = ngx_http_request_empty_handler;
 
     return NGX_AGAIN;
+}
+
+
+/* Unless too many wait: NGX_OK, or the answer. */
+
+static ngx_int_t
+ngx_http_gitpod_wake_begin(ngx_http_request_t *r, ngx_http_gitpod_ctx_t *ctx,
+    ngx_gitpod_route_t *route, uint64_t now)
+{
+    ngx_http_gitpod_wait_t              *wait;
+    ngx_http_gitpod_manager_loc_conf_t  *mlcf;
+
+    mlcf = ngx_http_get_module_loc_conf(r, ngx_http_gitpod_manager_module);
+
+    if (ngx_http_gitpod_wake_waiters(&ctx->workspace_id) >= mlcf->waiters
+        || ngx_http_gitpod_waits_n >= NGX_HTTP_GITPOD_WAKE_WAITERS_MAX)
+    {
+        return ngx_http_gitpod_wake_failed(r, ctx,
+                   NGX_GITPOD_N_WAKE_FULL, "too many wait",
+                   "The workspace is starting, and too many wait for it. "
+                   "Try again");
+    }
+
+    wait = ngx_pcalloc(r->pool, sizeof(ngx_http_gitpod_wait_t));
+    if (wait == NULL) {
+        return NGX_ERROR;
+    }
+
+    wait->ctx = ctx;
+    wait->deadline_ms = now + mlcf->wake;
+    wait->instance_len = route->instance_len;
+    ngx_memcpy(wait->instance, route->instance, route->instance_len);
+
+    wait->event.handler = ngx_http_gitpod_wake_woken;
+    wait->event.data = wait;
+    wait->event.log = r->connection->log;
+
+    ctx->wait = wait;
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_gitpod_wake_waiters(ngx_str_t *workspace)
+{
+    ngx_str_t               *id;
+    ngx_uint_t               n;
+    ngx_queue_t             *q;
+    ngx_http_gitpod_wait_t  *wait;
+
+    n = 0;
+
+    for (q = ngx_queue_head(&ngx_http_gitpod_waits);
+         q != ngx_queue_sentinel(&ngx_http_gitpod_waits);
+         q = ngx_queue_next(q))
+    {
+        wait = ngx_queue_data(q, ngx_http_gitpod_wait_t, queue);
+        id = &wait->ctx->workspace_id;
+
+        n += id->len == workspace->len
+             && ngx_memcmp(id->data, workspace->data, id->len) == 0;
+    }
+
+    return n;
 }
 
 
