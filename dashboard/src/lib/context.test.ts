@@ -12,6 +12,11 @@ describe("contextFromHash", () => {
     ["#https://h/a/b#part", "https://h/a/b#part"],
     ["#git@github.com:a/b.git", "git@github.com:a/b.git"],
     ["#https%3A%E0", "https%3A%E0"],
+    ["#foo%20bar", "foo bar"],
+    ["#what%20is%E2%80%99t%20one%20", "what is’t one"],
+    ["#100%", "100%"],
+    ["#github.com/a/b/tree/c%20d", "github.com/a/b/tree/c%20d"],
+    ["#A=b%20c/https://github.com/a/b", "A=b%20c/https://github.com/a/b"],
   ])("%s is %s", (hash, wanted) => expect(contextFromHash(hash)).toBe(wanted));
 
   it.each(["", "#", "#/", "# "])("%j is no context", (hash) => expect(contextFromHash(hash)).toBeUndefined());

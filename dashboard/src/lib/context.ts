@@ -9,9 +9,11 @@ const KNOWN_HOSTS = ["github.com", "gitlab.com", "bitbucket.org"];
  */
 export function contextFromHash(hash: string): string | undefined {
   let text = hash.replace(/^#/, "").trim().replace(/^\/+/, "");
-  if (/^[a-z][a-z0-9+.-]*%3a/i.test(text)) {
+  // What is no URL is shown as it was typed: the browser has encoded its spaces.
+  const plain = !text.includes("://") && !looksLikeRepository(text);
+  if (plain || /^[a-z][a-z0-9+.-]*%3a/i.test(text)) {
     try {
-      text = decodeURIComponent(text);
+      text = decodeURIComponent(text).trim();
     } catch {
       // Not an encoded whole: the server says what is wrong with it.
     }
