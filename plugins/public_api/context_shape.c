@@ -395,6 +395,15 @@ static char *pub_directory(gp_arena_t *arena, const char *name)
 }
 
 
+/* Of a host's name its first part says whose it is; of an address none does. */
+static char *pub_host_owner(const char *host, gp_arena_t *arena)
+{
+    const char *stop = host + strspn(host, "0123456789.");
+
+    return *stop == '\0' || *stop == ':' ? gp_arena_strdup(arena, "") : gp_arena_strndup(arena, host, strcspn(host, ".:"));
+}
+
+
 void pub_shape_names(const pub_path_t *path, size_t n, pub_context_t *context)
 {
     char *name = gp_arena_strdup(path->arena, path->decoded[n - 1]);
@@ -403,7 +412,7 @@ void pub_shape_names(const pub_path_t *path, size_t n, pub_context_t *context)
         name[strlen(name) - 4] = '\0';
     }
     context->repository = name;
-    context->owner = n >= 2 ? path->decoded[n - 2] : gp_arena_strndup(path->arena, context->host, strcspn(context->host, ".:"));
+    context->owner = n >= 2 ? path->decoded[n - 2] : pub_host_owner(context->host, path->arena);
     context->checkout = pub_directory(path->arena, name);
 }
 

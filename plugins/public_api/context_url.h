@@ -28,7 +28,7 @@ typedef struct {
     enum pub_target target_mode;
     char *target; /* "" for PUB_TARGET_HEAD */
     char *host; /* lower case, with port; "" for file:// */
-    char *owner; /* last group or user; the host's name when the path has one part */
+    char *owner; /* last group or user; the host's name when the path has one part, "" when that is an address */
     char *repository; /* without .git */
     char *checkout; /* directory below /workspace */
 } pub_context_t;

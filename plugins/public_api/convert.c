@@ -9,6 +9,10 @@
 
 char *pub_default_name(gp_arena_t *arena, const pub_context_t *context)
 {
+    if (context->owner[0] == '\0') {
+        return gp_arena_printf(arena, "%.*s", GP_WORKSPACE_NAME_MAX, context->repository);
+    }
+
     return gp_arena_printf(arena, "%.*s/%.*s", GP_WORKSPACE_NAME_MAX / 2 - 1, context->owner, GP_WORKSPACE_NAME_MAX / 2 - 1,
                            context->repository);
 }

@@ -86,6 +86,7 @@ refused('CreateAndStartWorkspace', { contextUrl => { url => $url }, metadata => 
 my ($parsed) = rpc('ParseContextURL', { contextUrl => 'https://gitlab.com/g/s/r/-/merge_requests/3' });
 is($parsed->{spec}{initializer}{specs}[0]{git}{cloneTarget}, 'refs/merge-requests/3/head', 'ParseContextURL');
 is($parsed->{metadata}{name}, 's/r', '  with a name');
+is((rpc('ParseContextURL', { contextUrl => 'http://127.0.0.1:1234/none.git' }))[0]{metadata}{name}, 'none', '  which has nothing of an address');
 
 # ---- the other methods ----
 is((rpc('GetWorkspace', { workspaceId => $w->{id} }))[0]{workspace}{id}, $w->{id}, 'GetWorkspace');

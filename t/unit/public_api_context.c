@@ -33,7 +33,11 @@ static const good_t good[] = {
     {"https://user@bitbucket.org/owner/repo.git", "https://bitbucket.org/owner/repo.git", "head", "", "owner/repo"},
     {"http://127.0.0.1:1/acme/app/tree/feature/x", "http://127.0.0.1:1/acme/app.git", "ref", "feature/x", "acme/app"},
     {"http://127.0.0.1:1/acme/app.git/tree/main", "http://127.0.0.1:1/acme/app.git", "ref", "main", "acme/app"},
-    {"http://127.0.0.1:1/app/tree/main", "http://127.0.0.1:1/app.git", "ref", "main", "127/app"},
+    {"http://127.0.0.1:1/app/tree/main", "http://127.0.0.1:1/app.git", "ref", "main", "/app"},
+    {"http://127.0.0.1:1234/none.git", "http://127.0.0.1:1234/none.git", "head", "", "/none"},
+    {"https://10.20.30.40/none", "https://10.20.30.40/none", "head", "", "/none"},
+    {"https://10.example.com/app.git", "https://10.example.com/app.git", "head", "", "10/app"},
+    {"https://10.20.30.40/acme/none", "https://10.20.30.40/acme/none", "head", "", "acme/none"},
     {"http://127.0.0.1:1/acme/app/commit/" SHA, "http://127.0.0.1:1/acme/app.git", "commit", SHA, "acme/app"},
     {"http://127.0.0.1:1/acme/app/blob/main/src/a.txt", "http://127.0.0.1:1/acme/app.git", "ref", "main/src/a.txt", "acme/app"},
     /* GitHub */
