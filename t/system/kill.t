@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# kill -9 of each process, or of those named, at rest and during a start: the
-# system comes back by itself, no content is lost, no workspace is stuck.
+# kill -9 of each process, at rest and during a start: the system comes back by
+# itself, no content is lost, no workspace is stuck. By hand: of those named.
 use strict;
 use warnings;
 use lib 't/lib';
