@@ -14,6 +14,15 @@ const MARK =
   '<path d="M9 10.5l5.5 5.5L9 21.5" fill="none" stroke="#fff" stroke-width="3" stroke-linecap="round" stroke-linejoin="round"/>' +
   '<path d="M17 21.5h6.5" stroke="#fff" stroke-width="3" stroke-linecap="round"/></svg>';
 
+// What was asked for and the way out: the gateway fills them in (server-side includes), escaped. A script would do it too,
+// but workspace hosts serve no file of ours that one could lie in.
+const ASKED =
+  '\n<!--# if expr="$gitpod_error_asked" --><p class="asked">You asked for ' +
+  '<code><!--# echo var="gitpod_error_asked" encoding="entity" --></code></p><!--# endif -->';
+const HOME =
+  '\n<!--# if expr="$gitpod_error_home" --><p class="again">' +
+  '<a href="<!--# echo var="gitpod_error_home" encoding="entity" -->/workspaces">Your workspaces</a></p><!--# endif -->';
+
 // entry.refresh: seconds until the browser looks again by itself.
 function page(status, entry, style) {
   const refresh = entry.refresh ? `\n<meta http-equiv="refresh" content="${entry.refresh}">` : "";
@@ -35,10 +44,10 @@ function page(status, entry, style) {
 ${MARK}
 <p class="status">${status}</p>
 <h1>${entry.title}</h1>
-<p>${entry.why}</p>
+<p>${entry.why}</p>${entry.asked ? ASKED : ""}
 <ul>
 ${steps}
-</ul>${again}
+</ul>${again}${entry.asked ? HOME : ""}
 </main>
 </body>
 </html>
