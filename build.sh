@@ -37,7 +37,7 @@ Usage: ./build.sh COMMAND
   token [NAME]  a new personal access token of the administrator
   rotate-keys   a new key signs from now on; the old one still verifies
   flag          feature flags: flag list [USER] | set NAME on|off [percent=N]
-                [users=ID,...] | delete NAME
+                [users=USER,...] | delete NAME
   deps          fetch: packages, Node, editor, workspace image
   build         compile: nginx module, services, supervisor, dashboard
   test [TIER]   everything; TIER quick: style, build, unit, nginx (under 5 min)
@@ -295,20 +295,22 @@ cmd_flag() {
     list:1 | list:2) flag_list "$name" ;;
     set:[3-5]) flag_set "${@:2}" ;;
     delete:2) admin FlagService DeleteFlag "$(jq -cn --arg name "$name" '{name:$name}')" > /dev/null ;;
-    *) die "flag list [USER], flag set NAME on|off [percent=N] [users=ID,...] or flag delete NAME; not 'flag $*'" ;;
+    *) die "flag list [USER], flag set NAME on|off [percent=N] [users=USER,...] or flag delete NAME; not 'flag $*'" ;;
     esac
 }
 
-# flag_list [USER]: what is set, and whether it is on for that user.
+# flag_list [USER]: what is set, and whether it is on for that user (an id, a name or an e-mail).
 flag_list() {
-    admin FlagService ListFlags "$(jq -cn --arg user "$1" '{userId:$user}')" | jq -r --arg user "$1" '
+    local user
+    user=$(user_ids "$1")
+    admin FlagService ListFlags "$(jq -cn --arg user "$user" '{userId:$user}')" | jq -r --arg user "$user" '
         ["NAME", "FLAG", "PERCENT", "FOR USER", "USERS"],
         (.flags[]? | [.name, (if .on then "on" else "off" end), (.percent // 0 | tostring),
             (if $user == "" then "-" elif .onForUser then "on" else "off" end), (.users // [] | join(","))]) | @tsv' |
         awk -F '\t' '{ printf "%-32s %-5s %-8s %-9s %s\n", $1, $2, $3, $4, $5 }'
 }
 
-# flag_set NAME on|off [percent=N] [users=ID,...]
+# flag_set NAME on|off [percent=N] [users=USER,...]
 flag_set() {
     local name=$1 on=$2 option percent=null users=
     case $on in on) on=true ;; off) on=false ;; *) die "a flag is set to on or off, not '$on'" ;; esac
@@ -319,8 +321,8 @@ flag_set() {
             [[ $percent =~ ^[0-9]{1,3}$ ]] || die "'$option': a percentage is a number from 0 to 100"
             percent=$((10#$percent))
             ;;
-        users=*) users=${option#users=} ;;
-        *) die "'$option' is neither percent=N nor users=ID,..." ;;
+        users=*) users=$(user_ids "${option#users=}") ;;
+        *) die "'$option' is neither percent=N nor users=USER,..." ;;
         esac
     done
     admin FlagService SetFlag "$(jq -cn --arg name "$name" --argjson on "$on" --argjson percent "$percent" --arg users "$users" \

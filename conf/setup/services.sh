@@ -270,6 +270,24 @@ wait_ready() {
     return 1
 }
 
+# user_ids WHO,...: the ids of those who are given by id, name or e-mail. Auth
+# tells by name of nobody but the administrator, who is the only user so far.
+user_ids() {
+    local who id known ids=()
+    local -a all
+    IFS=, read -ra all <<< "$1"
+    for who in "${all[@]}"; do
+        id=$who
+        if ! [[ $who =~ ^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$ ]]; then
+            known=$(admin AuthService GetUser '{}') || return
+            id=$(jq -er --arg who "$who" '.user | select($who != "" and (.name == $who or .email == $who)) | .id' <<< "$known") ||
+                die "there is no user '$who'; the administrator is $(jq -r '.user | "\(.name), \(.id)"' <<< "$known"); everybody's id is under Settings, Account"
+        fi
+        ids+=("$id")
+    done
+    (IFS=,; printf '%s' "${ids[*]-}")
+}
+
 # admin SERVICE METHOD JSON: a call as the administrator, over the socket that
 # only root can reach.
 admin() {

@@ -18,7 +18,7 @@ sub setup {
     my ($call) = @_;
     my $out = qx(GITPOD_STATE=$state GITPOD_RUN=$dir/run bash -euc 'TOP=$top; . $top/conf/setup/common.sh; . $top/conf/setup/mode.sh; . $top/conf/setup/services.sh; . $top/conf/setup/gateways.sh; $call' 2>&1 </dev/null);
     is($?, 0, $call) or diag($out);
-    return;
+    return $out;
 }
 
 setup('ensure_users; chown gitpod-redis: $GITPOD_STATE/redis');
@@ -40,6 +40,15 @@ my ($aclfile) = qx(cat $top/conf/redis/redis.conf.in) =~ /^aclfile \@STATE\@(\S+
 my @st = stat "$state$aclfile";
 is(sprintf('%04o', $st[2] & 07777), '0440', 'the list of users is there, not for others');
 is(scalar getgrgid $st[5], 'gitpod-redis', 'but for Redis');
+
+# Who is meant by a name, for flags: an id stands for itself and needs nobody to answer.
+my ($admin, $ann) = ('33333333-3333-4333-8333-333333333333', '11111111-1111-4111-8111-111111111111');
+my $auth = qq(admin() { echo "{\\"user\\":{\\"id\\":\\"$admin\\",\\"name\\":\\"admin\\",\\"email\\":\\"root\@gp.test\\"}}"; });
+is(setup("admin() { false; }; user_ids $ann"), $ann, 'a user by id');
+is(setup("$auth; user_ids admin"), $admin, 'by name');
+is(setup("$auth; user_ids root\@gp.test,$ann"), "$admin,$ann", 'by e-mail, and several');
+is(setup('admin() { false; }; user_ids ""'), '', 'nobody');
+like(setup("$auth; ! (user_ids $ann,bob)"), qr/there is no user 'bob'; the administrator is admin, $admin;/, 'who is not there, and how to find the id');
 
 setup('ensure_mounts() { :; }; ensure_dirs');
 is(sprintf('%04o', (stat "$state/$_->[0]")[2] & 07777), $_->[1], "$_->[0] is $_->[1]")
