@@ -244,7 +244,7 @@ service_runs() {
 }
 
 cmd_status() {
-    local s pid since pss p total=0
+    local s pid since pss p total=0 down=()
     if ! supervisor_pid > /dev/null && ! service_runs nginx; then
         echo "gitpod is not running (state: $GITPOD_STATE). Start it with ./build.sh up"
         return 3
@@ -255,6 +255,7 @@ cmd_status() {
         pid=$(cat "$SV/$s/supervise/pid" 2> /dev/null || true)
         if [ -z "$pid" ]; then
             printf '%-12s %-8s\n' "$s" down
+            down+=("$s")
             continue
         fi
         since=$(date -d "$(ps -o lstart= -p "$pid")" '+%Y-%m-%d %H:%M:%S')
@@ -266,7 +267,7 @@ cmd_status() {
         printf '%-12s %-8s %8s %-20s %10s\n' "$s" run "$pid" "$since" "$pss"
     done
     printf '%-12s %-8s %8s %-20s %10s\n\n' total '' '' '(PSS)' "$total"
-    printf 'ready: %s   %s/   state: %s\n' "$(gateways_ready && echo yes || echo no)" "$EXTERNAL_URL" "$GITPOD_STATE"
+    printf 'ready: %s   %s/   state: %s\n' "$(ready_text "${down[@]}")" "$EXTERNAL_URL" "$GITPOD_STATE"
     admin WorkspaceManagerService ListWorkspaces '{"limit":2048}' |
         jq -r '.workspaces[]? | [.id, ((.instance.phase // "PHASE_STOPPED") | ltrimstr("PHASE_") | ascii_downcase), (.contextUrl // "")] | @tsv' |
         sed 's/^/workspace  /'

@@ -142,4 +142,16 @@ gateways_ready() {
     done
 }
 
+# ready_text [SERVICE...]: what the gateways say, and what beside it does not run
+# now: their checks find that out within seconds, or do not need it (Redis).
+ready_text() {
+    if ! gateways_ready; then
+        printf 'no'
+    elif [ $# = 0 ]; then
+        printf 'yes'
+    else
+        printf 'yes, by the last checks (every 2 s); down now: %s' "$*"
+    fi
+}
+
 set_gateways

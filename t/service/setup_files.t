@@ -50,6 +50,11 @@ is(setup("$auth; user_ids root\@gp.test,$ann"), "$admin,$ann", 'by e-mail, and s
 is(setup('admin() { false; }; user_ids ""'), '', 'nobody');
 like(setup("$auth; ! (user_ids $ann,bob)"), qr/there is no user 'bob'; the administrator is admin, $admin;/, 'who is not there, and how to find the id');
 
+# Readiness is what checks of the last seconds found: beside a service that is down it does not pass for the state of now.
+is(setup('gateways_ready() { true; }; ready_text'), 'yes', 'ready, and all runs');
+is(setup('gateways_ready() { false; }; ready_text auth'), 'no', 'not ready');
+like(setup('gateways_ready() { true; }; ready_text auth ide'), qr/^yes, by the last checks .*; down now: auth ide$/, 'ready by checks that are older than what is down');
+
 setup('ensure_mounts() { :; }; ensure_dirs');
 is(sprintf('%04o', (stat "$state/$_->[0]")[2] & 07777), $_->[1], "$_->[0] is $_->[1]")
     for ['log', '0700'], ['auth', '0700'], ['ws_manager', '0700'], ['redis', '0700'], ['content', '0711'], ['secrets', '0711'];
