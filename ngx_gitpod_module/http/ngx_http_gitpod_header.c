@@ -382,3 +382,37 @@ ngx_http_gitpod_list_has(ngx_str_t *value, char *item)
                             (u_char *) item, ngx_strlen(item) - 1)
            != NULL;
 }
+
+
+/*
+ * Gitpod's clients send the same Authorization line twice.  Equal values count
+ * as one; the filter of the post-read phase drops the second line.  nginx's
+ * own handler answers 400 to any second line.
+ */
+
+ngx_int_t
+ngx_http_gitpod_authorization(ngx_http_request_t *r, ngx_table_elt_t *h,
+    ngx_uint_t offset)
+{
+    ngx_table_elt_t  *first;
+
+    first = r->headers_in.authorization;
+
+    if (first == NULL) {
+        r->headers_in.authorization = h;
+        return NGX_OK;
+    }
+
+    if (first->value.len == h->value.len
+        && ngx_memcmp(first->value.data, h->value.data, h->value.len) == 0)
+    {
+        return NGX_OK;
+    }
+
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "client sent two different \"Authorization\" headers");
+
+    ngx_http_finalize_request(r, NGX_HTTP_BAD_REQUEST);
+
+    return NGX_ERROR;
+}

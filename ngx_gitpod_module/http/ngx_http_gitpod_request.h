@@ -191,8 +191,9 @@ struct ngx_http_gitpod_ctx_s {
 };
 
 
-/* context */
+/* context; init: the post-read phase, where it begins */
 
+ngx_int_t ngx_http_gitpod_ctx_init(ngx_http_request_t *r);
 ngx_http_gitpod_ctx_t *ngx_http_gitpod_ctx_get(ngx_http_request_t *r);
 ngx_int_t ngx_http_gitpod_ctx_refuse(ngx_http_gitpod_ctx_t *ctx,
     char *reason);
@@ -201,6 +202,8 @@ ngx_int_t ngx_http_gitpod_ctx_refuse(ngx_http_gitpod_ctx_t *ctx,
 
 ngx_int_t ngx_http_gitpod_request_filter(ngx_http_request_t *r,
     ngx_http_gitpod_ctx_t *ctx);
+ngx_int_t ngx_http_gitpod_authorization(ngx_http_request_t *r,
+    ngx_table_elt_t *h, ngx_uint_t offset);
 
 /* cookie */
 
