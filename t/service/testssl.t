@@ -10,7 +10,7 @@ use Test::More;
 
 my $g = GitpodGateway->new(tls => 1);
 my $json = "$g->{dir}/testssl.json";
-# (NO_ENGINE: that this machine's openssl has no GOST is no finding about the gateway, and is told at times only.)
+# (NO_ENGINE: that this machine's openssl lacks Russian ciphers is no finding about the gateway, and is told at times only.)
 my $rc = system("NO_ENGINE=true timeout 200 testssl --quiet --color 0 --warnings off --nodns none --ip 127.0.0.1 --add-ca $g->{ca}{cert} --jsonfile $json"
     . " --protocols --std $g->{domain}:$g->{port} > $g->{dir}/testssl.out 2>&1");
 is($rc >> 8, 0, 'testssl ran to its end') or diag(GitpodGateway::slurp("$g->{dir}/testssl.out"));
