@@ -156,7 +156,11 @@ typedef struct {
 char *auth_origin(const auth_t *auth, gp_arena_t *arena, const char *host);
 /* 0, or UNAUTHENTICATED: unknown, expired, revoked, or of a blocked user. */
 int auth_session_get(auth_t *auth, const char *id, auth_session_t *ret_session, gp_err_t *err) __attribute__((warn_unused_result));
-/* A new session and its cookie on the reply. */
+/*
+ * The session of who has just signed in, its cookie on the reply. One that the
+ * browser brings goes on when it is the same person's, else it ends: a log-out
+ * knows of one only, and has to end whatever this browser opened.
+ */
 int auth_session_start(gp_call_t *call, const char *user_id, gp_http_reply_t *reply, gp_err_t *err) __attribute__((warn_unused_result));
 int auth_session_revoke(auth_t *auth, const char *user_id, const char *id, gp_err_t *err) __attribute__((warn_unused_result));
 /* An answer that no cache keeps and that leaks no address. */

@@ -91,7 +91,7 @@ static int auth_session_issue(gp_call_t *call, const auth_session_t *session, in
 }
 
 
-int auth_session_start(gp_call_t *call, const char *user_id, gp_http_reply_t *reply, gp_err_t *err)
+static int auth_session_new(gp_call_t *call, const char *user_id, gp_http_reply_t *reply, gp_err_t *err)
 {
     auth_t *auth = call->data;
     int64_t now = gp_clock_epoch_s();
@@ -107,6 +107,40 @@ int auth_session_start(gp_call_t *call, const char *user_id, gp_http_reply_t *re
     }
 
     return rc;
+}
+
+
+/* The same session for the whole time again, with a new token. */
+static int auth_session_extend(gp_call_t *call, auth_session_t *session, int64_t now, gp_http_reply_t *reply, gp_err_t *err)
+{
+    auth_t *auth = call->data;
+    int rc;
+
+    session->expires_epoch_s = now + GP_SESSION_TTL_S;
+    rc = gp_db_exec(auth->db, NULL, err, "UPDATE session SET renewed = ?, expires = ? WHERE id = ? AND revoked = 0", "iis", now,
+                    session->expires_epoch_s, session->id);
+
+    return rc == 0 ? auth_session_issue(call, session, now, reply, err) : rc;
+}
+
+
+int auth_session_start(gp_call_t *call, const char *user_id, gp_http_reply_t *reply, gp_err_t *err)
+{
+    auth_t *auth = call->data;
+    auth_session_t session;
+    int rc = -GP_UNAUTHENTICATED;
+
+    if (strcmp(call->credential, "session") == 0) {
+        rc = auth_session_get(auth, call->credential_id, &session, err);
+    }
+    if (rc == 0 && strcmp(session.user_id, user_id) == 0) {
+        return auth_session_extend(call, &session, gp_clock_epoch_s(), reply, err);
+    }
+    if (rc == 0) {
+        rc = auth_session_revoke(auth, session.user_id, session.id, err);
+    }
+
+    return rc == 0 || rc == -GP_UNAUTHENTICATED ? auth_session_new(call, user_id, reply, err) : rc;
 }
 
 
@@ -219,12 +253,7 @@ int auth_renew(gp_call_t *call, gp_http_reply_t *reply, gp_err_t *err)
 
     renew = session.expires_epoch_s - now < GP_SESSION_TTL_S / 2;
     if (renew) {
-        session.expires_epoch_s = now + GP_SESSION_TTL_S;
-        rc = gp_db_exec(auth->db, NULL, err, "UPDATE session SET renewed = ?, expires = ? WHERE id = ? AND revoked = 0", "iis", now,
-                        session.expires_epoch_s, session.id);
-        if (rc == 0) {
-            rc = auth_session_issue(call, &session, now, reply, err);
-        }
+        rc = auth_session_extend(call, &session, now, reply, err);
         if (rc < 0) {
             return rc;
         }

@@ -25,8 +25,9 @@ sub mode { my ($path) = @_; return sprintf '%04o', (stat $path)[2] & 07777 }
 sub slurp { my ($path) = @_; open my $fh, '<', $path or return ''; binmode $fh; local $/; return <$fh> }
 sub on_disk { my ($text) = @_; return grep { index(slurp($_), $text) >= 0 } glob "$state/auth/*" }
 
-sub sign_in {
-    my $r = $t->http('auth', 'GET', '/api/login/link?token=' . link_token());
+sub sign_in { # with the session that the browser has, if any
+    my @param = @_;
+    my $r = $t->http('auth', 'GET', '/api/login/link?token=' . link_token(), @param);
     my ($jwt) = ($r->{header}{'set-cookie'} // '') =~ /^gp_session=([^;]+)/;
     my ($h, $c) = claims($jwt);
     return { jwt => $jwt, sid => $c->{sid}, user => $c->{sub}, claims => $c, head => $h, set_cookie => $r->{header}{'set-cookie'},
@@ -101,6 +102,21 @@ is((claims($again))[1]{sid}, $s->{sid}, 'it stays the same session');
 is($t->http('auth', 'POST', '/api/session/renew', GITPOD_CREDENTIAL => 'none')->{status}, 401, 'without a session: 401');
 is($t->http('auth', 'POST', '/api/session/renew', GITPOD_CREDENTIAL => 'token', GITPOD_CREDENTIAL_ID => $s->{sid})->{status}, 401, 'a token is no session');
 
+my $more = sign_in(@{ $s->{param} });
+is($more->{sid}, $s->{sid}, 'another link in the same browser: the session goes on, so that a log-out ends all that it opened');
+is($more->{claims}{exp} - $more->{claims}{iat}, 7 * 86400, 'for seven days from now');
+my $else = '22222222-2222-4222-8222-222222222222';
+$t->sql('auth/auth.db', "INSERT INTO user (id, name, created) VALUES ('$else', 'else', 1)");
+my $theirs = sign_in();
+$t->sql('auth/auth.db', "UPDATE session SET user_id = '$else' WHERE id = '$theirs->{sid}'");
+my $ours = sign_in(GITPOD_USER => $else, GITPOD_CREDENTIAL => 'session', GITPOD_CREDENTIAL_ID => $theirs->{sid});
+isnt($ours->{sid}, $theirs->{sid}, 'somebody else was signed in there: a new session');
+like($t->redis('HGET', 'gitpod:revocations', "session:$theirs->{sid}"), qr/^\d{10}$/, 'and theirs ends');
+my $ended = sign_in(GITPOD_USER => $else, GITPOD_CREDENTIAL => 'session', GITPOD_CREDENTIAL_ID => $theirs->{sid});
+ok($ended->{sid}, 'one that has ended does not stand in the way');
+$t->sql('auth/auth.db', "DELETE FROM session WHERE user_id = '$else'; DELETE FROM user WHERE id = '$else'");
+isnt(sign_in(GITPOD_USER => $s->{user}, GITPOD_CREDENTIAL => 'token', GITPOD_CREDENTIAL_ID => $s->{sid})->{sid}, $s->{sid}, 'a token is no session');
+
 # ---- hand-off ----
 my $nonce = 'n' x 43;
 my $host = 'acme-app-abcdefgh.ws-gp.test';
@@ -153,7 +169,7 @@ like($r->{header}{'set-cookie'}, qr/^gp_session=; Path=\/; Max-Age=0;/, 'expires
 like($t->redis('HGET', 'gitpod:revocations', "session:$s->{sid}"), qr/^\d{10}$/, 'the revocation is in Redis');
 ok($t->wait_for(5, sub { slurp("$state/auth/revocations.json") =~ /^\{"kind":"session","id":"\Q$s->{sid}\E","epoch":\d{10}\}$/m }), 'and in the snapshot');
 is(mode("$state/auth/revocations.json"), '0600', 'which only auth and root can read');
-like(slurp("$state/auth/revocations.json"), qr/^\{"snapshot":"revocations","written":\d{10},"records": *1\}\n/, 'and which says when it was written, and how much it has');
+like(slurp("$state/auth/revocations.json"), qr/^\{"snapshot":"revocations","written":\d{10},"records": *2\}\n/, 'and which says when it was written, and how much it has');
 is($redeem->($c)->{status}, 403, 'a code of that session is worth nothing now');
 is($renew->($s)->{status}, 401, 'nor is the session renewed');
 is($t->http('auth', 'POST', '/api/logout', @{ $s->{param} })->{status}, 204, 'twice is no fault');

@@ -7,6 +7,8 @@ use strict;
 use warnings;
 use lib 't/lib';
 use IO::Socket::INET;
+use JSON::PP;
+use MIME::Base64 qw(decode_base64url);
 use Test::More;
 use Time::HiRes qw(time);
 use GitpodSystem;
@@ -30,6 +32,11 @@ sub visit {
 }
 is(visit($s->{link})->{status}, 200, 'somebody signs in');
 is(visit($s->workspace_url($id))->{status}, 200, 'and opens the editor');
+sub session_id { my ($jwt) = map { /\tgp_session\t(\S+)/ } lines($jar) or return ''; return decode_json(decode_base64url((split /\./, $jwt)[1]))->{sid} }
+my $sid = session_id();
+my (undef, $link) = $s->build_sh('login-link');
+is(visit($link =~ s/\s//gr)->{status}, 200, 'and uses another link');
+is(session_id(), $sid, 'which is no second session, whose log-out would leave the first one\'s editors open');
 ok($s->wait_for(20, 'the port', sub { my $url = $s->workspace_url($id, 8000); $url && visit($url)->{status} == 200 }), 'and a port');
 my ($editor, $port) = map { $s->workspace_url($id, $_) } undef, 8000;
 my $cookie = $s->{mode} eq 'port' ? 'gp_workspace_' . $s->gateway_port($id) : 'gp_workspace';
