@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
+use IO::Socket::INET;
 use Test::More;
 use GitpodGateway;
 
@@ -50,4 +51,12 @@ unlike((asked($d, "/api/handoff?host=%3Cb%3E<b>$tail", @session))[1], qr/<b>/, '
 ($text, my $body) = asked('evil.example', '/');
 like($text, qr{^evil\.example/$}, '  a foreign host is named');
 unlike($body, qr/\Q$d\E|workspaces">/, '  and not told of ours');
+
+# ---- what is no 404 is not called one ----
+for ("GET / HTTP/1.1\r\nConnection: close\r\n\r\n", 'GET /' . 'a' x 40_000 . " HTTP/1.1\r\nHost: $d\r\n\r\n") {
+    my $c = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $g->{port}) or die $!;
+    print $c $_;
+    my $answer = do { local $/; <$c> // '' };
+    like($answer, qr/^HTTP\/1\.1 (400|414) .*<title>Page 400/s, length($_) > 1000 ? 'an address too long: its own page' : 'no Host: its own page');
+}
 $g->finish;

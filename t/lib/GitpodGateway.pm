@@ -126,7 +126,7 @@ sub dashboard {
     make_path("$dir/errors", "$dir/assets");
     spew("$dir/index.html", "<!doctype html><title>Dashboard</title>\n");
     spew("$dir/assets/app.js", "// app\n");
-    spew("$dir/errors/$_.html", "<!doctype html><title>Page $_</title>\n") for 401, 404, 429, 502, 503, 'port', 'editor';
+    spew("$dir/errors/$_.html", "<!doctype html><title>Page $_</title>\n") for 400, 401, 404, 429, 502, 503, 'port', 'editor';
 }
 
 sub module {
