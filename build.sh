@@ -303,6 +303,7 @@ cmd_flag() {
 # flag_list [USER]: what is set, and whether it is on for that user (an id, a name or an e-mail).
 flag_list() {
     local user
+    [[ $1 != *,* ]] || die "'$1': flag list takes one user"
     user=$(user_ids "$1")
     admin FlagService ListFlags "$(jq -cn --arg user "$user" '{userId:$user}')" | jq -r --arg user "$user" '
         ["NAME", "FLAG", "PERCENT", "FOR USER", "USERS"],
@@ -322,6 +323,7 @@ flag_set() {
             [[ $percent =~ ^[0-9]{1,3}$ ]] || die "'$option': a percentage is a number from 0 to 100"
             percent=$((10#$percent))
             ;;
+        users=) die "'users=' names nobody: leave it out, and the flag is for everybody" ;;
         users=*) users=$(user_ids "${option#users=}") ;;
         *) die "'$option' is neither percent=N nor users=USER,..." ;;
         esac

@@ -277,8 +277,8 @@ user_ids() {
     local -a all
     IFS=, read -ra all <<< "$1"
     for who in "${all[@]}"; do
-        id=$who
-        if ! [[ $who =~ ^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$ ]]; then
+        id=${who,,}
+        if ! [[ $id =~ ^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$ ]]; then
             known=$(admin AuthService GetUser '{}') || return
             id=$(jq -er --arg who "$who" '.user | select($who != "" and (.name == $who or .email == $who)) | .id' <<< "$known") ||
                 die "there is no user '$who'; the administrator is $(jq -r '.user | "\(.name), \(.id)"' <<< "$known"); everybody's id is under Settings, Account"

@@ -36,7 +36,8 @@ for my $case (
     ['A=1', 'frobnicate', qr/no command 'frobnicate'/], ['A=1', 'token', qr/not running.*build\.sh up/], ['A=1', 'login-link', qr/not running.*build\.sh up/],
     ['A=1', 'flag', qr/flag list \[USER\], flag set NAME on\|off.*flag delete NAME/], ['A=1', 'flag set x', qr/not 'flag set x'/],
     ['A=1', 'flag set x yes', qr/on or off, not 'yes'/], ['A=1', 'flag set x on percent=many', qr/'percent=many': .*0 to 100/],
-    ['A=1', 'flag set x on user=1', qr/'user=1' is neither/], ['A=1', 'flag list', qr/not running.*build\.sh up/],
+    ['A=1', 'flag set x on user=1', qr/'user=1' is neither/], ['A=1', 'flag set x on users=', qr/names nobody: leave it out/],
+    ['A=1', 'flag list a,b', qr/takes one user/], ['A=1', 'flag list', qr/not running.*build\.sh up/],
     ['A=1', 'bench nope', qr/no bench 'nope'; there are: .*hop/]) {
     my ($setting, $command, $text) = @$case;
     my ($rc, $out) = run("$env $setting ./build.sh $command");

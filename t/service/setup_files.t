@@ -45,6 +45,7 @@ is(scalar getgrgid $st[5], 'gitpod-redis', 'but for Redis');
 my ($admin, $ann) = ('33333333-3333-4333-8333-333333333333', '11111111-1111-4111-8111-111111111111');
 my $auth = qq(admin() { echo "{\\"user\\":{\\"id\\":\\"$admin\\",\\"name\\":\\"admin\\",\\"email\\":\\"root\@gp.test\\"}}"; });
 is(setup("admin() { false; }; user_ids $ann"), $ann, 'a user by id');
+is(setup('admin() { false; }; user_ids ' . uc $ann), $ann, 'in capitals, too');
 is(setup("$auth; user_ids admin"), $admin, 'by name');
 is(setup("$auth; user_ids root\@gp.test,$ann"), "$admin,$ann", 'by e-mail, and several');
 is(setup('admin() { false; }; user_ids ""'), '', 'nobody');
