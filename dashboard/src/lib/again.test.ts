@@ -83,6 +83,28 @@ describe("keepLoading", () => {
     expect(load).toHaveBeenCalledTimes(1);
   });
 
+  it("goes by the last load when several are under way", async () => {
+    const ends: { well: () => void; ill: (error: unknown) => void }[] = [];
+    const load = vi.fn().mockImplementation(() => new Promise<void>((well, ill) => ends.push({ well, ill })));
+    const failed = vi.fn();
+    const loader = keepLoading(load, failed);
+    loader.now();
+    ends[1]?.well();
+    ends[0]?.ill(network());
+    await vi.advanceTimersByTimeAsync(120_000);
+    expect(failed).not.toHaveBeenCalled();
+    expect(load).toHaveBeenCalledTimes(2);
+    loader.now();
+    loader.now();
+    ends[3]?.ill(network());
+    await vi.advanceTimersByTimeAsync(1);
+    ends[2]?.well();
+    expect(failed).toHaveBeenCalledTimes(1);
+    await vi.advanceTimersByTimeAsync(3_000);
+    expect(load).toHaveBeenCalledTimes(5);
+    loader.end();
+  });
+
   it("ends with the page, a load under way too", async () => {
     const load = vi.fn().mockImplementation(() => new Promise((_, reject) => setTimeout(() => reject(network()), 1_000)));
     const failed = vi.fn();

@@ -54,24 +54,27 @@ export interface Loader {
   end: () => void;
 }
 
-/** Loads what a page shows, now and after every failure, later and later, until it is there or the page is left. */
+/**
+ * Loads what a page shows, now and after every failure, later and later, until it is there or the page is left. Of loads
+ * that are under way at once the last one counts.
+ */
 export function keepLoading(load: () => Promise<void>, failed: (error: unknown) => void): Loader {
   let timer: ReturnType<typeof setTimeout> | undefined;
   let failures = 0;
   let ended = false;
+  let last = 0;
   const now = () => {
     clearTimeout(timer);
     if (ended) {
       return;
     }
+    const mine = ++last;
     load().then(
       () => {
-        clearTimeout(timer);
-        failures = 0;
+        failures = mine === last ? 0 : failures;
       },
       (error) => {
-        clearTimeout(timer);
-        if (ended) {
+        if (ended || mine !== last) {
           return;
         }
         failed(error);

@@ -149,6 +149,11 @@ export function GitTokensPage({ search }: { search: string }) {
     return loader.current.end;
   }, []);
 
+  const again = () => {
+    setProblem(undefined);
+    loader.current?.now();
+  };
+
   const put = (token: GitToken) =>
     setTokens((before) =>
       [...(before ?? []).filter((other) => other.host !== token.host), token].sort((a, b) => a.host.localeCompare(b.host)),
@@ -167,7 +172,7 @@ export function GitTokensPage({ search }: { search: string }) {
         A token lets your workspaces clone and push where a log-in is needed. It is kept encrypted, handed to git only
         when it asks, and never written into a workspace. It is not shown again.
       </p>
-      {problem && <Problem text={problem}><button type="button" className="button small" onClick={() => loader.current?.now()}>Try again</button></Problem>}
+      {problem && <Problem text={problem}><button type="button" className="button small" onClick={again}>Try again</button></Problem>}
       {!tokens && !problem && <Loading what="Loading the tokens…" />}
       {tokens && tokens.length === 0 && (
         <Hint>No tokens yet. Public repositories need none; private ones need the token of their host.</Hint>
