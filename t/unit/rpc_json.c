@@ -78,6 +78,8 @@ static void test_numbers(void)
              "{\"anInt64\":\"-9223372036854775808\",\"aUint64\":\"18446744073709551615\"}", "64-bit integers travel as strings");
     is_round("{\"anInt64\":9007199254740993,\"aFixed64\":7}", "{\"anInt64\":\"9007199254740993\",\"aFixed64\":\"7\"}",
              "64-bit integers may come as numbers, without rounding");
+    is_round("{\"aDouble\":\"-0\",\"aFloat\":-0.0}", "{\"aFloat\":-0.0,\"aDouble\":-0.0}",
+             "a negative zero is written so that it is read as one");
     is_round("{\"anInt32\":1e3,\"aUint32\":2.0,\"anSfixed32\":\"-5\"}", "{\"anInt32\":1000,\"anSfixed32\":-5,\"aUint32\":2}",
              "1e3, 2.0 and \"-5\" are whole numbers");
     is_round("{\"aDouble\":0.1,\"aFloat\":0.1}", "{\"aFloat\":0.1,\"aDouble\":0.1}", "doubles and floats print in their shortest form");

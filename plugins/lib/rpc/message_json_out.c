@@ -64,6 +64,9 @@ static int gp_out_real(const gp_json_out_t *out, double value, bool is_float)
     if (isinf(value)) {
         return gp_out_text(out, value < 0 ? "\"-Infinity\"" : "\"Infinity\"");
     }
+    if (signbit(value) && !(value < 0)) {
+        return gp_out_text(out, "-0.0"); /* "-0" is a whole number, of which readers of JSON keep no sign */
+    }
 
     for (digits = is_float ? 6 : 15; digits <= last; digits++) {
         (void) snprintf(text, sizeof(text), "%.*g", digits, value); /* 24 characters at most */
